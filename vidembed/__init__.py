@@ -1,0 +1,49 @@
+"""vidembed: embed corpora of videos on Ray, search them, and measure the search.
+
+Everything here is imported when it is first used: `import vidembed` loads neither ray, torch,
+pymilvus nor a decoder.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vidembed.api import embed, evaluate, load, search
+    from vidembed.decode.video import read_frames
+    from vidembed.encode.registry import load_encoder
+    from vidembed.errors import VidembedError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "VidembedError",
+    "embed",
+    "evaluate",
+    "load",
+    "load_encoder",
+    "read_frames",
+    "search",
+]
+
+_WHERE = {
+    "VidembedError": "vidembed.errors",
+    "embed": "vidembed.api",
+    "evaluate": "vidembed.api",
+    "load": "vidembed.api",
+    "load_encoder": "vidembed.encode.registry",
+    "read_frames": "vidembed.decode.video",
+    "search": "vidembed.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'vidembed' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_WHERE])

@@ -1,0 +1,7 @@
+"""`python -m vidembed` is `vidembed`."""
+
+import sys
+
+from vidembed.cli import main
+
+sys.exit(main())

@@ -1,0 +1,55 @@
+"""The Python face: the same options as the command line, as keyword arguments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vidembed.config import EmbedConfig, EvaluateConfig, LoadConfig, SearchConfig
+
+if TYPE_CHECKING:
+    from vidembed.evaluate import Evaluation
+    from vidembed.load import Loaded
+    from vidembed.report import RunReport
+    from vidembed.search import Hit
+
+
+def embed(manifest: str, out: str, **options: Any) -> RunReport:
+    """Embed every video of a manifest into the run directory `out`, resuming what is there.
+
+    options: those of `vidembed embed`, with underscores (`segment_seconds=4.0`). In a session
+    that has called `ray.init`, it runs there.
+
+    Raises UsageError (nothing was started) or RunError.
+    """
+    from vidembed.pipeline.flow import embed as job
+
+    options.setdefault("progress", "none")
+    return job(EmbedConfig.make({"manifest": manifest, "out": out, **options}))
+
+
+def load(run: RunReport | str, milvus: str, **options: Any) -> Loaded:
+    """Project a run's vectors into a Milvus collection; options: those of `vidembed load`."""
+    from vidembed.load import load as job
+
+    return job(LoadConfig.make({"run": _place(run), "milvus": milvus, **options}))
+
+
+def evaluate(run: RunReport | str, queries: str, **options: Any) -> Evaluation:
+    """Retrieval metrics of a run for captioned queries; options: those of `vidembed evaluate`."""
+    from vidembed.evaluate import evaluate as job
+
+    return job(EvaluateConfig.make({"run": _place(run), "queries": queries, **options}))
+
+
+def search(text: str | None = None, **options: Any) -> list[Hit]:
+    """The rows of a run or a collection nearest to a text or a video, best first.
+
+    options: those of `vidembed search`: `run=` or `milvus=`, `video=` in place of a text, `top=`.
+    """
+    from vidembed.search import search as job
+
+    return job(SearchConfig.make({"text": text, **options}))
+
+
+def _place(run: RunReport | str) -> str:
+    return run if isinstance(run, str) else run.out

@@ -1,0 +1,159 @@
+"""What each command prints: tables for people on standard output, one fact a line elsewhere."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from vidembed.encode import registry
+
+if TYPE_CHECKING:
+    from vidembed.config import (
+        EmbedConfig,
+        EncodersConfig,
+        EvaluateConfig,
+        LoadConfig,
+        SearchConfig,
+    )
+    from vidembed.evaluate import Evaluation
+    from vidembed.report import RunReport
+    from vidembed.search import Hit
+
+
+def embed(options: EmbedConfig) -> int:
+    from vidembed.pipeline.flow import embed as job
+
+    report = job(options)
+    show_report(report)
+    if report.milvus and report.milvus["error"]:
+        print(f"Milvus is not complete: {report.milvus['error']}")
+        print(f"  heal it: vidembed load {report.out} --milvus {report.milvus['uri']} "
+              f"--collection {report.milvus['collection']}")  # fmt: skip
+        return 1
+    return 3 if report.too_many_failures else 0
+
+
+def show_report(report: RunReport) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    done = f"{report.embedded:,} of {report.videos:,}"
+    before = f" ({report.done_before:,} by earlier runs)" if report.done_before else ""
+    table.add_row("videos embedded", done + before)
+    table.add_row("clips (vectors)", f"{report.clips:,}")
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in report.failures.items())
+    table.add_row("videos failed", f"{report.failed:,}" + (f" ({kinds})" if kinds else ""))
+    rate = f", {report.videos_per_s:.1f} videos/s, {report.clips_per_s:.1f} clips/s"
+    table.add_row("time", f"{report.seconds:.1f} s" + (rate if report.clips_per_s else ""))
+    table.add_row("bottleneck", report.bottleneck)
+    if report.milvus and not report.milvus["error"]:
+        where = f"{report.milvus['collection']} in {report.milvus['uri']}"
+        table.add_row("Milvus", f"{report.milvus['rows']:,} rows in {where}")
+    table.add_row("report", f"{report.out.rstrip('/')}/report.html")
+    console().print(table)
+
+
+def load(options: LoadConfig) -> int:
+    from vidembed.load import load as job
+
+    found = job(options)
+    print(
+        f"{found.sent:,} rows sent; {found.projected:,} rows of this run are in collection "
+        f"{options.collection}, which has {found.rows:,}"
+    )
+    return 0
+
+
+def evaluate(options: EvaluateConfig) -> int:
+    from vidembed.evaluate import evaluate as job
+
+    evaluation = job(options)
+    show_evaluation(evaluation)
+    print(f"written to {evaluation.out}")
+    return 0
+
+
+def show_evaluation(evaluation: Evaluation) -> None:
+    directions = {k: v for k, v in evaluation.result.items() if isinstance(v, dict)}
+    columns = ["R@1", "R@5", "R@10", "MdR", "MnR", "MRR", "queries", "gallery"]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for direction, values in directions.items():
+        table.add_row(direction.replace("_to_", "→"), *(_number(values[c]) for c in columns))
+    console().print(table)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def search(options: SearchConfig) -> int:
+    from vidembed.search import search as job
+
+    hits = job(options)
+    if options.json_:
+        for hit in hits:
+            print(json.dumps(hit.plain(), default=str))
+    else:
+        show_hits(hits)
+    return 0
+
+
+def show_hits(hits: list[Hit]) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", justify="right")
+    table.add_column("score", justify="right")
+    for name in ("id", "seconds", "metadata", "uri"):
+        table.add_column(name, overflow="fold")
+    for rank, hit in enumerate(hits, start=1):
+        facts = "  ".join(str(v) for v in hit.metadata.values() if v is not None)
+        window = f"{hit.start_s:.1f}–{hit.end_s:.1f}"
+        table.add_row(str(rank), f"{hit.score:.4f}", hit.id, window, facts[:120], hit.uri)
+    console().print(table)
+
+
+def encoders(options: EncodersConfig) -> int:
+    if options.name is not None:
+        _one_encoder(registry.entry(options.name))
+        return 0
+    table = Table(box=None, pad_edge=False)
+    for name in ("name", "modalities", "dim", "frames", "size", "weights", "licence"):
+        table.add_column(name, overflow="fold")
+    for row in registry.ENTRIES.values():
+        weights = row.weights or "shipped"
+        table.add_row(
+            row.name, ", ".join(row.modalities), row.dim, row.frames, row.size, weights, row.licence
+        )
+    console().print(table)
+    print("\nvidembed encoders NAME says how to get the weights of one and how to use it.")
+    return 0
+
+
+def _one_encoder(row: registry.Entry) -> None:
+    facts: dict[str, Any] = {
+        "modalities": ", ".join(row.modalities),
+        "dim": row.dim,
+        "frames": f"{row.frames} ({row.sampling})",
+        "size": f"{row.size} x {row.size} pixels",
+        "metric": row.metric,
+        "parameters": row.parameters,
+        "licence": row.licence,
+        "source": row.source,
+        "weights": row.obtain,
+    }
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in facts.items():
+        table.add_row(name, value)
+    console().print(f"{row.name}\n")
+    console().print(table)
+    given = "" if row.weights is None else " --weights FOLDER_OR_FILE"
+    print(f"\nvidembed embed MANIFEST --out RUN --encoder {row.name}{given}")
+
+
+def console() -> Console:
+    """Standard output for people. Not narrower than a report needs where it is no terminal."""
+    found = Console(highlight=False, soft_wrap=False)
+    return found if found.is_terminal else Console(highlight=False, width=160)

@@ -1,0 +1,270 @@
+"""Every option, described once: the command line, a YAML file and Python are three faces of this.
+
+A field's name is its flag (`segment_seconds` is `--segment-seconds`), its YAML key and its keyword
+argument. A secret is never an option: its environment variable is named in the description.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import model_validator as _model_validator
+
+from vidembed.errors import ConfigError
+
+Metric = Literal["COSINE", "IP", "L2"]
+Index = Literal["FLAT", "IVF_FLAT", "HNSW", "DISKANN", "AUTOINDEX"]
+
+
+@dataclass(frozen=True, slots=True)
+class ActorRange:
+    """How many actors a pool has: from `least` to `most`."""
+
+    least: int
+    most: int
+
+    @classmethod
+    def parse(cls, value: object) -> ActorRange | None:
+        if value is None or isinstance(value, ActorRange):
+            return value
+        first, _, second = str(value).partition(":")
+        try:
+            least = int(first)
+            most = int(second) if second else least
+        except ValueError:
+            raise ValueError(f"expected MIN or MIN:MAX, got {value!r}") from None
+        if not 1 <= least <= most:
+            raise ValueError(f"expected 1 <= MIN <= MAX, got {value!r}")
+        return cls(least, most)
+
+    def __str__(self) -> str:
+        return str(self.least) if self.least == self.most else f"{self.least}:{self.most}"
+
+
+@dataclass(frozen=True, slots=True)
+class FailureLimit:
+    """How many failed videos a run may have: a count, or a percentage of all."""
+
+    count: int | None
+    percent: float | None
+
+    @classmethod
+    def parse(cls, value: object) -> FailureLimit:
+        if isinstance(value, FailureLimit):
+            return value
+        text = str(value).strip()
+        try:
+            if text.endswith("%"):
+                percent = float(text[:-1])
+                if not 0 <= percent <= 100:
+                    raise ValueError
+                return cls(None, percent)
+            count = int(text)
+            if count < 0:
+                raise ValueError
+            return cls(count, None)
+        except ValueError:
+            raise ValueError(
+                f"expected a count or a percentage up to 100%, got {value!r}"
+            ) from None
+
+    def exceeded(self, failed: int, total: int) -> bool:
+        if self.count is not None:
+            return failed > self.count
+        assert self.percent is not None
+        return failed * 100 > self.percent * total
+
+    def __str__(self) -> str:
+        return str(self.count) if self.count is not None else f"{self.percent:g}%"
+
+
+Actors = Annotated[ActorRange | None, BeforeValidator(ActorRange.parse)]
+Failures = Annotated[FailureLimit, BeforeValidator(FailureLimit.parse)]
+
+
+def _positional(description: str) -> Any:
+    return Field(description=description, json_schema_extra={"positional": True})
+
+
+def _option(default: Any, description: str, **limits: Any) -> Any:
+    return Field(default, description=description, **limits)
+
+
+class Config(BaseModel):
+    """Options of one command. Unknown names are errors; nothing changes after."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    @classmethod
+    def make(cls, options: Mapping[str, Any]) -> Self:
+        """Options from anywhere; ConfigError with one line for each that is wrong."""
+        try:
+            return cls(**{k.replace("-", "_"): v for k, v in options.items()})
+        except ValidationError as error:
+            lines = [_readable(problem, cls) for problem in error.errors()]
+            raise ConfigError("; ".join(lines)) from None
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values, for `run.json` and YAML."""
+        return {
+            name: str(value) if isinstance(value, ActorRange | FailureLimit) else value
+            for name, value in self
+        }
+
+
+def _readable(problem: Any, cls: type[Config]) -> str:
+    if not problem["loc"]:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    name = str(problem["loc"][0])
+    extra = cls.model_fields[name].json_schema_extra if name in cls.model_fields else None
+    is_positional = bool(extra)
+    flag = name.upper() if is_positional else "--" + name.replace("_", "-")
+    if problem["type"] == "extra_forbidden":
+        return f"unknown option {flag}"
+    if problem["type"] == "missing":
+        return f"{flag} is required"
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{flag}: {text[0].lower() + text[1:]}, got {problem['input']!r}"
+
+
+class MilvusOptions(Config):
+    milvus: str | None = _option(
+        None,
+        "where vectors go besides Parquet: a path ending in .db (Milvus Lite) or "
+        "http://host:19530; the token is read from MILVUS_TOKEN",
+    )
+    collection: str = _option("videos", "the Milvus collection", pattern=r"^[A-Za-z_]\w*$")
+    index: Index = _option("AUTOINDEX", "the index that a new collection gets")
+    metric: Metric | None = _option(
+        None, "the index's metric [default: the encoder's own]"
+    )
+
+
+class EmbedConfig(MilvusOptions):
+    """manifest -> decode -> encode -> Parquet, and Milvus where --milvus is given."""
+
+    manifest: str = _positional(
+        "Parquet, CSV, JSONL, a folder of them, or a folder of videos; local, s3:// or any fsspec URL"
+    )
+    out: str = _option(..., "the run directory, local or s3://; an existing run is resumed")
+    encoder: str = _option("clip4clip", "see `vidembed encoders`")
+    weights: str | None = _option(
+        None, "file, folder, address or hub id [default: the encoder's own]"
+    )
+    frames: int | None = _option(None, "frames a clip [default: the encoder's own]", ge=1, le=4096)
+    sampling: Literal["uniform", "fps", "clip4clip"] | None = _option(
+        None, "which frames [default: the encoder's own]"
+    )
+    fps: float | None = _option(None, "frames per second of --sampling fps [default: 1]", gt=0)
+    segment_seconds: float | None = _option(None, "cut videos into segments of this length", gt=0)
+    segment_stride: float | None = _option(
+        None, "seconds from one segment's start to the next [default: --segment-seconds]", gt=0
+    )
+    decoder: Literal["auto", "decord", "pyav"] = _option(
+        "auto", "auto takes what is right for each file"
+    )
+    decode_timeout: float = _option(300.0, "seconds a video may take to decode", gt=0)
+    decode_memory: float = _option(4.0, "GiB that decoding a video may take", gt=0)
+    batch_size: int = _option(16, "clips a batch of the encoder", ge=1, le=65536)
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = _option(
+        "auto", "auto: bfloat16 on CUDA, float32 on a CPU"
+    )
+    device: Literal["auto", "cpu", "cuda"] = _option("auto", "auto: CUDA where the cluster has GPUs")
+    decode_actors: Actors = _option(None, "MIN[:MAX] [default: what the cluster's CPUs allow]")
+    encode_actors: Actors = _option(None, "MIN[:MAX] [default: one for each GPU, 1 without]")
+    gpus_per_actor: float = _option(1.0, "GPUs an encode actor holds; 0.5 puts two on one", gt=0)
+    limit: int | None = _option(None, "only the first N rows of the manifest", ge=1)
+    overwrite: bool = _option(False, "delete what an earlier run left in --out, and start anew")
+    max_failures: Failures = _option(
+        FailureLimit(None, 100.0), "N or P%: with more failed videos the exit code is 3"
+    )
+    ray_address: str | None = _option(
+        None, "a running Ray cluster [default: RAY_ADDRESS, else one is started here]"
+    )
+    progress: Literal["auto", "bar", "plain", "none"] = _option("auto", "how progress is shown")
+    id_column: str | None = _option(None, "the manifest's column of ids [default: video_id, id]")
+    uri_column: str | None = _option(
+        None, "the manifest's column of paths [default: uri, path, video_path]"
+    )
+
+    @_model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.segment_stride is not None and self.segment_seconds is None:
+            raise ValueError("--segment-stride needs --segment-seconds")
+        if self.fps is not None and self.sampling == "uniform":
+            raise ValueError("--fps is for --sampling fps or clip4clip")
+        return self
+
+
+class LoadConfig(MilvusOptions):
+    """Project a run's vectors into Milvus; what is there already is not sent again."""
+
+    run: str = _positional("a run directory, local or s3://")
+    milvus: str = _option(..., "a path ending in .db (Milvus Lite) or http://host:19530")
+    progress: Literal["auto", "bar", "plain", "none"] = _option("auto", "how progress is shown")
+
+
+class EvaluateConfig(Config):
+    """Retrieval metrics of a run: each query's rank among the run's videos."""
+
+    run: str = _positional("a run directory, local or s3://")
+    queries: str = _option(..., "a manifest with video_id and a text column")
+    out: str | None = _option(None, "where results go [default: RUN/evaluation]")
+    text_column: str | None = _option(
+        None, "the queries' text column [default: caption, sentence]"
+    )
+    id_column: str | None = _option(None, "the queries' column of ids [default: video_id, id]")
+    weights: str | None = _option(None, "weights, where they are not where the run had them")
+    device: Literal["auto", "cpu", "cuda"] = _option("auto", "where the texts are encoded")
+
+
+class SearchConfig(Config):
+    """One query against a run, or against a Milvus collection."""
+
+    text: str | None = Field(
+        None, description="what to look for", json_schema_extra={"positional": True}
+    )
+    video: str | None = _option(None, "look for videos like this file or address")
+    run: str | None = _option(None, "a run directory: exact search over its vectors")
+    milvus: str | None = _option(None, "a .db path or http://host:19530: search a collection")
+    collection: str = _option("videos", "the Milvus collection", pattern=r"^[A-Za-z_]\w*$")
+    encoder: str | None = _option(None, "[default: the run's, or the collection's]")
+    weights: str | None = _option(None, "[default: the run's, or the collection's]")
+    top: int = _option(10, "how many results", ge=1, le=16384)
+    device: Literal["auto", "cpu", "cuda"] = _option("auto", "where the query is encoded")
+    json_: bool = Field(False, alias="json", description="print JSON, one object a line")
+
+    @_model_validator(mode="after")
+    def _one_query(self) -> Self:
+        if (self.text is None) == (self.video is None):
+            raise ValueError("give a text, or --video FILE")
+        if (self.run is None) == (self.milvus is None):
+            raise ValueError("give --run RUN, or --milvus URI")
+        return self
+
+
+class QuickstartConfig(Config):
+    """Make a captioned corpus, embed it, search it, and score the search."""
+
+    out: str = _option("quickstart", "the folder that everything goes into")
+    videos: int = _option(200, "how many videos are drawn", ge=10, le=100_000)
+    seed: int = _option(2026, "another seed draws other videos")
+    progress: Literal["auto", "bar", "plain", "none"] = _option("auto", "how progress is shown")
+
+
+class EncodersConfig(Config):
+    """The table of encoders; with NAME, how to get its weights and use it."""
+
+    name: str | None = Field(None, description="one encoder", json_schema_extra={"positional": True})
+
+
+class DoctorConfig(Config):
+    """What this machine has and lacks, what each lack costs, and how to mend it."""
+
+    milvus: str | None = _option(None, "also try this Milvus")
+    s3: str | None = _option(None, "also try to list this s3:// address")
+    encoder: str | None = _option(None, "also look for the weights of this encoder")
+    weights: str | None = _option(None, "the weights to look for")

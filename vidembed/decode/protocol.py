@@ -1,0 +1,79 @@
+"""What a decode actor and its child process say to each other.
+
+Requests and answers are pickled dataclasses, each after its length in 8 bytes, over two pipes. Frames
+do not go through the pipe: the child writes them into a file that both map (in memory where there is
+room).
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vidembed.clips import ClipSpec, Segmentation
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one video may cost at most: seconds, bytes of memory of the child, bytes of the file."""
+
+    seconds: float = 300.0
+    memory_bytes: int = 4 << 30
+    file_bytes: int = 64 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One row of the manifest. `skip`: segments that are done already."""
+
+    uri: str
+    start_s: float | None
+    end_s: float | None
+    spec: ClipSpec
+    segmentation: Segmentation
+    decoder: Any
+    skip: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFacts:
+    """One clip of an answer; its pixels are at its place in the shared file. frames: how many of
+    them were sampled, the rest being padding.
+    """
+
+    segment: int
+    start_s: float
+    end_s: float
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """All clips of one video, or the failure that stands for all of them."""
+
+    clips: tuple[ClipFacts, ...] = ()
+    segments: int = 0
+    duration_s: float | None = None
+    fps: float | None = None
+    width: int | None = None
+    height: int | None = None
+    path: str = ""
+    kind: str | None = None
+    message: str | None = None
+
+
+def send(pipe: IO[bytes], message: object) -> None:
+    data = pickle.dumps(message)
+    pipe.write(len(data).to_bytes(8, "big") + data)
+    pipe.flush()
+
+
+def receive(pipe: IO[bytes]) -> Any:
+    """The next message. Raises EOFError where the other side is gone."""
+    head = pipe.read(8)
+    if len(head) < 8:
+        raise EOFError
+    data = pipe.read(int.from_bytes(head, "big"))
+    return pickle.loads(data)

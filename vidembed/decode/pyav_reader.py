@@ -1,0 +1,106 @@
+"""Frames through PyAV: slower to drive than decord, and right where decord is not.
+
+One pass in presentation order from the first wanted frame to the last. Damage is noticed: libavcodec
+conceals what it cannot decode and says so only in its log.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import av
+import av.logging
+import numpy as np
+
+from vidembed.decode.probe import open_container, video_stream
+from vidembed.errors import ClipError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from vidembed.decode.facts import VideoFacts
+
+# Without a level no message is kept, and damage would pass unseen.
+av.logging.set_level(av.logging.ERROR)
+av.logging.set_skip_repeated(False)
+# What is not captured goes to this logger; without a handler Python would print it.
+logging.getLogger("libav").addHandler(logging.NullHandler())
+
+
+def read(
+    path: str, facts: VideoFacts, wanted: NDArray[np.int64]
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield (index, upright RGB uint8 [height, width, 3]) for the ascending distinct `wanted`.
+
+    Raises ClipError `Corrupt` at the first wanted frame that is damaged or missing.
+    """
+    targets = iter(wanted.tolist())
+    target = next(targets, None)
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        # One thread: the pool scales by processes, and messages stay beside their frame.
+        stream.codec_context.thread_type = "NONE"
+        stream.codec_context.thread_count = 1
+        for index, frame, damaged in _frames(container, stream, facts, int(wanted[0])):
+            if target is None:
+                return
+            if index > target:
+                raise ClipError("Corrupt", f"{path}: frame {target} cannot be decoded")
+            if index == target:
+                if damaged:
+                    raise ClipError("Corrupt", f"{path}: the data around frame {index} is damaged")
+                yield index, _upright(frame)
+                target = next(targets, None)
+    if target is not None:
+        raise ClipError(
+            "Corrupt", f"{path}: decoding ended before frame {target} of {facts.n_frames}"
+        )
+
+
+def _frames(
+    container: Any, stream: Any, facts: VideoFacts, first: int
+) -> Iterator[tuple[int, Any, bool]]:
+    """(index in presentation order, frame, whether it may be damaged), in that order."""
+    if facts.pts is not None and first > 0:
+        container.seek(int(facts.pts[first]), stream=stream, backward=True)
+    counted = 0
+    damaged = False
+    for frames, complaint in _decoded(container, stream):
+        for frame in frames:
+            if frame.key_frame and not frame.is_corrupt:
+                damaged = False
+            damaged = damaged or frame.is_corrupt
+            yield _index(frame, facts, counted), frame, damaged
+            counted += 1
+        # What was complained about comes out of the decoder with this packet or after it; all that
+        # follows refers to it, until a keyframe makes a fresh start.
+        damaged = damaged or complaint
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[tuple[list[Any], bool]]:
+    for packet in container.demux(stream):
+        with av.logging.Capture() as messages:
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                frames = []
+        yield frames, bool(messages) or (not frames and packet.is_corrupt)
+
+
+def _index(frame: Any, facts: VideoFacts, counted: int) -> int:
+    if facts.pts is None or frame.pts is None:
+        return counted
+    index = int(np.searchsorted(facts.pts, frame.pts))
+    if index < facts.n_frames and facts.pts[index] == frame.pts:
+        return index
+    # A frame that the index does not know is in front of the window, or is no frame of ours.
+    return -1
+
+
+def _upright(frame: Any) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+    turns = (int(frame.rotation) // 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels

@@ -1,0 +1,68 @@
+"""Which frames of a window make a clip: arithmetic on a video's facts, no decoder needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from vidembed.clips import Sampling
+    from vidembed.decode.facts import VideoFacts
+
+    Rule = Callable[[Sampling, VideoFacts, int, int], NDArray[np.int64]]
+
+
+def sample(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
+    """Frame indices, ascending, of the clip over the frames [first, last) of a video.
+
+    At most `sampling.count`; fewer only where the window has fewer and `pad` is `mask`. A frame
+    may occur twice where `pad` is `repeat`. The window must not be empty.
+    """
+    if last <= first:
+        raise ValueError(f"an empty window: frames [{first}, {last})")
+    indices = _RULES[sampling.kind](sampling, facts, first, last)
+    if len(indices) > sampling.count:
+        indices = indices[spread(len(indices), sampling.count)]
+    missing = sampling.count - len(indices)
+    if missing and sampling.pad == "repeat":
+        indices = np.concatenate([indices, np.repeat(indices[-1:], missing)])
+    return indices
+
+
+def spread(n: int, count: int) -> NDArray[np.int64]:
+    """`int(linspace(0, n - 1, count))`: the uniform rule, truncating.
+
+    >>> spread(300, 4).tolist(), spread(2, 4).tolist()
+    ([0, 99, 199, 299], [0, 0, 0, 1])
+    """
+    return np.linspace(0, n - 1, count).astype(np.int64)
+
+
+def _uniform(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
+    return first + spread(last - first, sampling.count)
+
+
+def _fps(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
+    # The frame on screen at each point of the grid: the last one that began at or before it.
+    times = facts.times[first:last]
+    grid = np.arange(times[0], times[-1] + 1e-6, 1.0 / sampling.fps)
+    return first + np.searchsorted(times, grid + 1e-6, side="right").astype(np.int64) - 1
+
+
+def _clip4clip(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
+    # The extractor of ArrowLuo/CLIP4Clip floors the frame rate (29.97 becomes 29), so that its
+    # "one frame a second" drifts from real seconds. The published numbers were made this way.
+    fps = max(1, int(facts.fps))
+    rate = max(1, int(sampling.fps))
+    offsets = np.arange(0, fps, max(1, fps // rate))[:rate]
+    seconds = np.arange(0, last - first, fps)
+    indices = (seconds[:, None] + offsets[None, :]).ravel()
+    return first + indices[indices < last - first].astype(np.int64)
+
+
+_RULES: dict[str, Rule] = {"uniform": _uniform, "fps": _fps, "clip4clip": _clip4clip}

@@ -1,0 +1,1 @@
+"""CLIP4Clip, and any CLIP as mean-pooled frames (arXiv 2104.08860)."""

@@ -1,0 +1,84 @@
+"""The facts of a CLIP4Clip or CLIP checkpoint, from its names and shapes: no torch for safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vidembed.clips import ClipSpec, Resize, Sampling
+from vidembed.encode import weights as files
+from vidembed.encode.clip4clip import layout
+from vidembed.encode.clip4clip.layout import Architecture
+from vidembed.encode.spec import EncoderSpec
+from vidembed.errors import WeightsError
+
+TINY = Path(__file__).parent / "tiny"
+# Words of a caption that the reference reads; MSR-VTT, MSVD and LSMDC in its README.
+_MAX_WORDS = 32
+_FRAMES = 12
+
+
+def describe(name: str, weights: str | None) -> EncoderSpec:
+    """The spec of an encoder of this family. Raises WeightsError where the weights do not fit."""
+    found = files.find(weights or str(TINY))
+    architecture, reference = architecture_of(found)
+    own = (found.config() or {}).get("vidembed", {})
+    if reference:
+        sampling = Sampling(kind="clip4clip", count=_FRAMES, fps=1.0, pad="mask")
+    else:
+        sampling = Sampling(kind="uniform", count=int(own.get("frames", _FRAMES)))
+    size = architecture.image_size
+    context = architecture.context_length
+    return EncoderSpec(
+        name=name,
+        dim=architecture.dim,
+        clip=ClipSpec(sampling=sampling, resize=Resize(short_side=size, crop=size)),
+        metric="COSINE",
+        context_length=min(_MAX_WORDS, context) if reference else context,
+        weights=weights or "",
+        digest=found.digest(),
+        architecture=architecture.label,
+    )
+
+
+def architecture_of(found: files.Weights) -> tuple[Architecture, bool]:
+    """The architecture of a checkpoint, and whether its layout is the reference's.
+
+    Every name and shape is checked: a file that fits in part only is refused.
+    """
+    shapes = layout.drop_ignored(files.shapes(found))
+    if layout.is_reference(shapes):
+        architecture = layout.detect(shapes)
+        ours, extra = layout.renamed_shapes(layout.renames(architecture, shapes), shapes)
+        files.check(ours | extra, layout.expected_shapes(architecture), str(found.file))
+        return architecture, True
+    config = found.config()
+    if config is None:
+        raise WeightsError(
+            f"{found.file} has neither the names of a CLIP4Clip checkpoint nor a config.json "
+            f"beside it: name the folder of a Hugging Face CLIP, or a pytorch_model.bin.N"
+        )
+    architecture = _from_config(config, found)
+    files.check(shapes, layout.expected_shapes(architecture), str(found.file))
+    return architecture, False
+
+
+def _from_config(config: dict[str, Any], found: files.Weights) -> Architecture:
+    if config.get("model_type", "clip") != "clip":
+        raise WeightsError(
+            f"{found.folder} holds a model of type {config['model_type']!r}, not a CLIP"
+        )
+    text = dict(config.get("text_config") or config.get("text_config_dict") or {})
+    vision = dict(config.get("vision_config") or config.get("vision_config_dict") or {})
+    # Old configurations name id 2 as the end of a text; the vocabulary's last id is what is there.
+    vocabulary = int(text.get("vocab_size", 49408))
+    text |= {"eos_token_id": vocabulary - 1, "bos_token_id": vocabulary - 2, "pad_token_id": 0}
+    clip = {
+        "projection_dim": config.get("projection_dim", 512),
+        "text_config": text,
+        "vision_config": vision,
+    }
+    own = config.get("vidembed", {})
+    return Architecture(
+        clip=clip, head=own.get("head", "meanP"), head_layers=int(own.get("head_layers", 4))
+    )

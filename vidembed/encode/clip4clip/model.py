@@ -1,0 +1,130 @@
+"""CLIP4Clip as torch modules: transformers' CLIP towers and the heads of the paper.
+
+Source: Luo et al., "CLIP4Clip: An Empirical Study of CLIP for End to End Video Clip Retrieval",
+arXiv 2104.08860, and its official repository ArrowLuo/CLIP4Clip.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPConfig, CLIPModel
+
+from vidembed.encode.clip4clip.layout import Architecture
+
+
+# The reference masks padded frames with a large finite number, not with -inf: a clip without a
+# single valid frame must stay finite.
+MASKED = -1_000_000.0
+
+
+class QuickGELU(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+class ResidualAttentionBlock(nn.Module):
+    """One pre-norm block of the frame transformer, with the reference's parameter names.
+
+    Its layer norms have epsilon 1e-12 where CLIP's have 1e-5: the reference defines a class of
+    its own for them, and the difference shows in the fifth digit of a similarity.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.ln_1 = nn.LayerNorm(width, eps=1e-12)
+        self.mlp = nn.Sequential()
+        self.mlp.add_module("c_fc", nn.Linear(width, width * 4))
+        self.mlp.add_module("gelu", QuickGELU())
+        self.mlp.add_module("c_proj", nn.Linear(width * 4, width))
+        self.ln_2 = nn.LayerNorm(width, eps=1e-12)
+
+    def forward(self, x: Tensor, key_bias: Tensor) -> Tensor:
+        normed = self.ln_1(x)
+        attended, _ = self.attn(
+            normed, normed, normed, need_weights=False, key_padding_mask=key_bias
+        )
+        x = x + attended
+        out: Tensor = x + self.mlp(self.ln_2(x))
+        return out
+
+
+class FrameTransformer(nn.Module):
+    """The `transformerClip` of seqTransf: attention over the frames of one clip."""
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        heads = max(1, width // 64)
+        self.resblocks = nn.ModuleList(
+            ResidualAttentionBlock(width, heads) for _ in range(layers)
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        key_bias = (1.0 - mask) * MASKED
+        for block in self.resblocks:
+            x = block(x, key_bias)
+        return x
+
+
+class Clip4Clip(nn.Module):
+    """Two towers whose vectors compare by cosine: frames of a clip, and words.
+
+    The CLIP part keeps transformers' parameter names below `clip.`; the head keeps the
+    reference's (`frame_position_embeddings`, `transformerClip`, `lstm_visual`).
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        config = CLIPConfig(**architecture.clip)
+        # One attention implementation everywhere, so that a vector does not depend on what else
+        # is installed.
+        config._attn_implementation = "sdpa"
+        self.clip = CLIPModel(config)
+        dim = architecture.dim
+        if architecture.head != "meanP":
+            self.frame_position_embeddings = nn.Embedding(architecture.context_length, dim)
+        if architecture.head == "seqTransf":
+            self.transformerClip = FrameTransformer(dim, architecture.head_layers)
+        if architecture.head == "seqLSTM":
+            self.lstm_visual = nn.LSTM(dim, dim, batch_first=True)
+
+    def frame_features(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [n, 3, height, width] to projected frame features [n, dim]."""
+        pooled = self.clip.vision_model(pixel_values=pixels).pooler_output
+        features: Tensor = self.clip.visual_projection(pooled)
+        return features
+
+    def pool(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """Frame features [batch, frames, dim] and mask [batch, frames] (1 valid, 0 padding) to
+        unit vectors [batch, dim]: the head, then each frame to unit length, then the masked
+        mean, then unit length again.
+        """
+        head = self.architecture.head
+        mask = mask.to(frames.dtype)
+        if head == "seqTransf":
+            positions = self.frame_position_embeddings.weight[: frames.shape[1]]
+            frames = self.transformerClip(frames + positions, mask) + frames
+        elif head == "seqLSTM":
+            # Unpacked: the LSTM runs forward in time, so padding after the valid prefix cannot
+            # reach it, and the mask drops what comes later.
+            frames = self.lstm_visual(frames)[0] + frames
+        frames = nn.functional.normalize(frames, dim=-1)
+        weights = mask.unsqueeze(-1)
+        count = weights.sum(dim=1).clamp(min=1.0)
+        return nn.functional.normalize((frames * weights).sum(dim=1) / count, dim=-1)
+
+    def encode_clips(self, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Normalised pixels [batch, frames, 3, height, width] to unit vectors [batch, dim]."""
+        batch, count = pixels.shape[:2]
+        features = self.frame_features(pixels.flatten(0, 1))
+        return self.pool(features.view(batch, count, -1), mask)
+
+    def encode_tokens(self, ids: Tensor) -> Tensor:
+        """Token ids [n, length] to unit vectors [n, dim]. Pooled at the first end-of-text."""
+        text = self.clip.text_model
+        hidden = text(input_ids=ids).last_hidden_state
+        end = (ids == self.clip.config.text_config.eos_token_id).int().argmax(dim=-1)
+        pooled = hidden[torch.arange(len(ids), device=ids.device), end]
+        return nn.functional.normalize(self.clip.text_projection(pooled), dim=-1)

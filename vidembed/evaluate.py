@@ -1,0 +1,182 @@
+"""How well texts find their videos in a run, and videos their texts: retrieval metrics, exactly.
+
+A job of its own: it reads a run and never changes its vectors.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vidembed import metrics, retrieval, sources
+from vidembed.encode import registry
+from vidembed.errors import ConfigError
+from vidembed.manifest import ID_COLUMNS, Columns, read_table
+from vidembed.search import spec_of
+from vidembed.store.run import Run
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vidembed.config import EvaluateConfig
+
+KS = (1, 5, 10)
+TEXT_COLUMNS = ("caption", "sentence")
+_TOP = 10
+_BLOCK = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Retrieval metrics by direction, as evaluation.json has them, and where it is."""
+
+    out: str
+    result: dict[str, Any]
+
+    def __getitem__(self, direction: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.result[direction]
+        return found
+
+
+def evaluate(config: EvaluateConfig) -> Evaluation:
+    """Rank the run's videos for each query text, and the texts for each video.
+
+    Raises ConfigError where queries and run do not fit.
+    """
+    run = Run.open(config.run)
+    gallery, vectors = _gallery(run)
+    texts, wanted = _queries(config, gallery)
+    spec = spec_of(run, config.weights)
+    if not spec.context_length:
+        raise ConfigError(f"{spec.name} has no text tower: it cannot rank videos for a text")
+    encoder = registry.load(spec, config.device, "float32")
+    found = encoder.encode_text(texts)
+    metric = str(run.record["metric"])
+    forward, rows = _text_to_video(found, vectors, wanted, metric)
+    backward = _video_to_text(found, vectors, wanted, metric)
+    result = {
+        "text_to_video": _table(forward, len(gallery)),
+        "video_to_text": _table(backward, len(texts)),
+        "encoder": spec.name,
+        "fingerprint": run.fingerprint,
+        "backend": "exact",
+    }
+    out = config.out or run.path("evaluation")
+    out = sources.absolute(out)
+    _write(out, result, _rows(texts, gallery, wanted, forward, rows))
+    return Evaluation(out=out, result=result)
+
+
+def _gallery(run: Run) -> tuple[list[str], NDArray[np.float32]]:
+    table = run.read(["video_id", "segments", "embedding"])
+    if not len(table):
+        raise ConfigError(f"{run.uri} has no embeddings to evaluate")
+    cut = table.filter(pc.greater(table["segments"], 1))
+    if len(cut):
+        raise ConfigError(
+            f"{run.uri} is cut into segments ({cut['video_id'][0]} has "
+            f"{cut['segments'][0]}): an evaluation needs one vector a video"
+        )
+    return table["video_id"].to_pylist(), retrieval.matrix(table["embedding"])
+
+
+def _queries(config: EvaluateConfig, gallery: list[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """Texts, and for each the position of its video in the gallery."""
+    table = read_table(config.queries, Columns(id=config.id_column))
+    ids = _pick(table, config.queries, config.id_column, ID_COLUMNS, "--id-column")
+    texts = _pick(table, config.queries, config.text_column, TEXT_COLUMNS, "--text-column")
+    place = {video: i for i, video in enumerate(gallery)}
+    pairs = [
+        (text, place[str(video)])
+        for video, text in zip(ids.to_pylist(), texts.to_pylist(), strict=True)
+        if text and str(video) in place
+    ]
+    if not pairs:
+        raise ConfigError(
+            f"{config.queries}: none of its {len(table)} ids is in {config.run}; its first is "
+            f"{ids[0].as_py() if len(ids) else 'missing'!r}, the run's first is {gallery[0]!r}"
+        )
+    return [text for text, _ in pairs], np.array([video for _, video in pairs], np.int64)
+
+
+def _pick(
+    table: pa.Table, where: str, named: str | None, usual: tuple[str, ...], flag: str
+) -> pa.ChunkedArray:
+    for name in (named,) if named else usual:
+        if name in table.column_names:
+            return table[name]
+    raise ConfigError(
+        f"{where}: no column {named or ' or '.join(usual)}; it has "
+        f"{', '.join(table.column_names)}; name one with {flag}"
+    )
+
+
+def _text_to_video(
+    texts: NDArray[np.float32], videos: NDArray[np.float32], wanted: NDArray[np.int64], metric: str
+) -> tuple[NDArray[np.float64], list[tuple[list[int], list[float]]]]:
+    """Ranks of the wanted videos, and the best videos with their scores for each text."""
+    found: list[NDArray[np.float64]] = []
+    best: list[tuple[list[int], list[float]]] = []
+    for at in range(0, len(texts), _BLOCK):
+        scores = retrieval.similarity(texts[at : at + _BLOCK], videos, metric)
+        found.append(metrics.ranks(scores, wanted[at : at + _BLOCK]))
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :_TOP]
+        values = np.take_along_axis(scores, order, axis=1)
+        best += list(zip(order.tolist(), values.tolist(), strict=True))
+    return np.concatenate(found), best
+
+
+def _video_to_text(
+    texts: NDArray[np.float32], videos: NDArray[np.float32], wanted: NDArray[np.int64], metric: str
+) -> NDArray[np.float64]:
+    """For each video that has texts, the best rank of any of its texts among all texts."""
+    asked = np.unique(wanted)
+    found = np.empty(len(asked))
+    for at in range(0, len(asked), _BLOCK):
+        part = asked[at : at + _BLOCK]
+        scores = retrieval.similarity(videos[part], texts, metric)
+        for row, video in enumerate(part):
+            own = np.flatnonzero(wanted == video)
+            nearest = own[np.argmax(scores[row, own])]
+            # Other texts of the same video are no competitors.
+            rivals = np.delete(scores[row], own[own != nearest])
+            level = scores[row, nearest]
+            above, same = (rivals > level).sum(), (rivals == level).sum() - 1
+            found[at + row] = 1 + above + same / 2
+    return found
+
+
+def _table(found: NDArray[np.float64], gallery: int) -> dict[str, Any]:
+    return metrics.retrieval(found, gallery, KS) | {"ci95": metrics.bootstrap(found, KS)}
+
+
+def _rows(
+    texts: list[str],
+    gallery: list[str],
+    wanted: NDArray[np.int64],
+    found: NDArray[np.float64],
+    best: list[tuple[list[int], list[float]]],
+) -> pa.Table:
+    return pa.table(
+        {
+            "query": texts,
+            "relevant": [[gallery[v]] for v in wanted],
+            "rank": found,
+            "top": [[gallery[i] for i in order] for order, _ in best],
+            "scores": pa.array([s for _, s in best], pa.list_(pa.float32())),
+        }
+    )
+
+
+def _write(out: str, result: dict[str, Any], rows: pa.Table) -> None:
+    text = json.dumps(result, indent=2) + "\n"
+    sources.write_whole(sources.join(out, "evaluation.json"), text.encode())
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, compression="zstd")
+    sources.write_whole(sources.join(out, "evaluation.parquet"), sink.getvalue().to_pybytes())

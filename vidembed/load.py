@@ -1,0 +1,35 @@
+"""Project a run's vectors into Milvus: Parquet is the record, a collection can always be rebuilt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vidembed.store.projection import Projection, collection_spec
+from vidembed.store.run import Run
+
+if TYPE_CHECKING:
+    from vidembed.config import LoadConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """sent: rows written now; projected: rows of the run that the collection holds; rows: all that
+    the collection has.
+    """
+
+    sent: int
+    projected: int
+    rows: int
+
+
+def load(config: LoadConfig) -> Loaded:
+    """Write what the collection lacks. Raises ConfigError, RunMismatchError or RunError."""
+    run = Run.open(config.run)
+    spec = collection_spec(run, name=config.collection, metric=config.metric, index=config.index)
+    projection = Projection(run, config.milvus, spec)
+    try:
+        sent = projection.catch_up()
+        return Loaded(sent=sent, projected=projection.rows, rows=projection.count())
+    finally:
+        projection.close()

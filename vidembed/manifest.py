@@ -1,0 +1,413 @@
+"""The manifest: found, read as a stream, checked row by row, in one shape whatever its format."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vidembed import schema, sources
+from vidembed.errors import ManifestError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Reader = Callable[[str, "Columns"], Iterator[pa.Table]]
+
+ID_COLUMNS = ("video_id", "id")
+URI_COLUMNS = ("uri", "path", "video_path")
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .ts .m2ts .mts .mpg .mpeg .flv .wmv .ogv .3gp .mxf .gif".split()
+)
+_LISTING_ROWS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns hold ids and addresses, where the user says so."""
+
+    id: str | None = None
+    uri: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A checked manifest.
+
+    files: the manifest files, or (kind `videos`) the folder of videos.
+    rows: how many; metadata: the schema of all columns that are not the manifest's own.
+    strings: columns of CSV files that must be read as text, for some later row is no number.
+    """
+
+    source: str
+    kind: str
+    files: tuple[str, ...]
+    columns: Columns
+    rows: int
+    metadata: pa.Schema
+    strings: frozenset[str] = field(default_factory=frozenset)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows as tables of `schema.MANIFEST` and metadata, in order, read as a stream."""
+        wanted = pa.schema([*schema.MANIFEST, *self.metadata])
+        for table, _, _ in _normalised(self.kind, self.files, self.source, self.columns, self.strings):
+            yield _conform(table, wanted)
+
+
+def open_manifest(source: str, columns: Columns | None = None) -> Manifest:
+    """Find and check a manifest, reading it once through.
+
+    Raises ManifestError that names the file, row or column, and ConfigError where the place cannot
+    be reached. The memory this takes is 16 bytes a row.
+    """
+    columns = columns or Columns()
+    source = sources.absolute(source)
+    kind, files = _find(source)
+    strings: frozenset[str] = frozenset()
+    while True:
+        try:
+            rows, metadata = _check(kind, files, source, columns, strings)
+            break
+        except _TextColumnError as column:
+            strings |= {column.name}
+    if rows == 0:
+        raise ManifestError(f"{source}: the manifest has no rows")
+    return Manifest(source, kind, files, columns, rows, metadata, strings)
+
+
+def _find(source: str) -> tuple[str, tuple[str, ...]]:
+    if suffix := _format(source):
+        if not sources.exists(source):
+            raise ManifestError(f"{source}: no such file")
+        return suffix, (source,)
+    if not sources.is_folder(source):
+        if sources.exists(source):
+            raise ManifestError(
+                f"{source}: not a manifest; expected .parquet, .csv, .jsonl, or a folder"
+            )
+        raise ManifestError(f"{source}: nothing there")
+    files = list(sources.walk_files(source))
+    manifests = [f for f in files if _format(f)]
+    videos = sum(_is_video(f) for f in files)
+    if manifests and videos:
+        raise ManifestError(
+            f"{source} holds both videos ({videos}) and manifests "
+            f"({', '.join(sources.display_name(f) for f in manifests[:3])}): name the manifest"
+        )
+    if videos:
+        return "videos", (source,)
+    kinds = sorted({_format(f) for f in manifests})
+    if len(kinds) > 1:
+        raise ManifestError(f"{source} mixes manifests of different formats: {', '.join(kinds)}")
+    if not manifests:
+        raise ManifestError(f"{source}: neither a manifest nor a video in this folder")
+    return kinds[0], tuple(manifests)
+
+
+def _format(path: str) -> str:
+    name = path.lower().removesuffix(".gz")
+    for suffix, kind in ((".parquet", "parquet"), (".csv", "csv"), (".jsonl", "jsonl")):
+        if name.endswith(suffix):
+            return kind
+    return "jsonl" if name.endswith(".ndjson") else ""
+
+
+def _is_video(path: str) -> bool:
+    return posixpath.splitext(path)[1].lower() in VIDEO_SUFFIXES
+
+
+def _check(
+    kind: str, files: tuple[str, ...], source: str, columns: Columns, strings: frozenset[str]
+) -> tuple[int, pa.Schema]:
+    """Read everything once: count, metadata schema, and what is wrong with any row."""
+    rows = 0
+    metadata: pa.Schema | None = None
+    seen: list[NDArray[np.uint64]] = []
+    for table, file, first in _normalised(kind, files, source, columns, strings):
+        _check_rows(table, file, first)
+        found = pa.schema([f for f in table.schema if f.name not in schema.MANIFEST.names])
+        metadata = found if metadata is None else _unified(metadata, found, file)
+        seen.append(hash_ids(table["video_id"]))
+        rows += len(table)
+    if seen:
+        _check_unique(np.concatenate(seen), kind, files, source, columns, strings)
+    return rows, metadata if metadata is not None else pa.schema([])
+
+
+def _check_rows(table: pa.Table, file: str, first: int) -> None:
+    for name in ("video_id", "uri"):
+        empty = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(table[name]), ""), True)
+        _refuse(empty, file, first, f"has no {name}")
+    start = pc.fill_null(table["start_s"], 0.0)
+    _refuse(pc.less(start, 0.0), file, first, "has a start_s below 0")
+    wrong = pc.fill_null(pc.less_equal(table["end_s"], start), False)
+    _refuse(wrong, file, first, "has an end_s that is not after its start_s")
+
+
+def _refuse(wrong: Any, file: str, first: int, what: str) -> None:
+    row = pc.index(wrong, True).as_py()
+    if row >= 0:
+        raise ManifestError(f"{file}: row {first + row + 1} {what}")
+
+
+def hash_ids(ids: pa.ChunkedArray) -> NDArray[np.uint64]:
+    """uint64 [n, 2]: 128 bits of each id. Equal ids are equal; unequal ones differ in practice."""
+    from pandas.util import hash_array
+
+    values = ids.to_numpy(zero_copy_only=False).astype(object)
+    keys = ("vidembed-hash-00", "vidembed-hash-01")
+    return np.stack([hash_array(values, hash_key=k, categorize=False) for k in keys], axis=1)
+
+
+def _check_unique(
+    hashes: NDArray[np.uint64],
+    kind: str,
+    files: tuple[str, ...],
+    source: str,
+    columns: Columns,
+    strings: frozenset[str],
+) -> None:
+    order = np.lexsort((hashes[:, 1], hashes[:, 0]))
+    same = (hashes[order[1:]] == hashes[order[:-1]]).all(axis=1)
+    if not same.any():
+        return
+    pair = np.sort(order[np.flatnonzero(same)[0] :][:2])
+    found: list[tuple[str, int, str]] = []
+    position = 0
+    for table, file, first in _normalised(kind, files, source, columns, strings):
+        for row in pair:
+            if position <= row < position + len(table):
+                at = int(row) - position
+                found.append((file, first + at + 1, table["video_id"][at].as_py()))
+        position += len(table)
+    (file_a, row_a, name), (file_b, row_b, _) = found
+    where = f"{file_a}: rows {row_a} and {row_b}"
+    if file_a != file_b:
+        where = f"{file_a} row {row_a} and {file_b} row {row_b}"
+    raise ManifestError(f"{where} have the same video_id {name!r} ({int(same.sum())} repeated ids)")
+
+
+def _normalised(
+    kind: str, files: tuple[str, ...], source: str, columns: Columns, strings: frozenset[str]
+) -> Iterator[tuple[pa.Table, str, int]]:
+    """(table with the manifest's columns first, its file, its first row in that file)."""
+    for file in files:
+        first = 0
+        for table in _raw(kind, file, columns, strings):
+            yield _normalise(table, file, source, columns), file, first
+            first += len(table)
+
+
+def _raw(kind: str, file: str, columns: Columns, strings: frozenset[str]) -> Iterator[pa.Table]:
+    try:
+        if kind == "videos":
+            yield from _listing(file)
+        elif kind == "parquet":
+            yield from _parquet(file)
+        elif kind == "csv":
+            yield from _csv(file, columns, strings)
+        else:
+            yield from _jsonl(file)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ManifestError(f"{file}: cannot be read as {kind}: {reason}") from error
+    except OSError as error:
+        raise ManifestError(f"{file}: cannot be read: {error}") from error
+
+
+def _listing(folder: str) -> Iterator[pa.Table]:
+    names: list[str] = []
+    prefix = folder.rstrip("/") + "/"
+    for path in sources.walk_files(folder):
+        if not _is_video(path):
+            continue
+        names.append(path)
+        if len(names) == _LISTING_ROWS:
+            yield _listed(names, prefix)
+            names = []
+    if names:
+        yield _listed(names, prefix)
+
+
+def _listed(names: list[str], prefix: str) -> pa.Table:
+    return pa.table({"video_id": [n.removeprefix(prefix) for n in names], "uri": names})
+
+
+def _parquet(file: str) -> Iterator[pa.Table]:
+    import pyarrow.parquet as pq
+
+    with sources.open_binary(file) as stream:
+        reader = pq.ParquetFile(stream)
+        for batch in reader.iter_batches(batch_size=65536):
+            yield pa.Table.from_batches([batch])
+
+
+def _csv(file: str, columns: Columns, strings: frozenset[str]) -> Iterator[pa.Table]:
+    from pyarrow import csv
+
+    # Ids and paths are text even where they look like numbers: 007 is not 7.
+    text = {*ID_COLUMNS, *URI_COLUMNS, columns.id, columns.uri, *strings} - {None}
+    types: dict[str, pa.DataType] = dict.fromkeys((str(c) for c in text), pa.string())
+    types |= {"start_s": pa.float64(), "end_s": pa.float64()}
+    with sources.open_binary(file) as stream:
+        data = pa.PythonFile(stream, mode="r")
+        if file.lower().endswith(".gz"):
+            data = pa.CompressedInputStream(data, "gzip")
+        try:
+            reader = csv.open_csv(
+                data,
+                read_options=csv.ReadOptions(block_size=8 << 20),
+                parse_options=csv.ParseOptions(newlines_in_values=True),
+                convert_options=csv.ConvertOptions(
+                    column_types=types, strings_can_be_null=True, null_values=[""]
+                ),
+            )
+            for batch in reader:
+                yield pa.Table.from_batches([batch])
+        except pa.ArrowInvalid as error:
+            if (name := _column_of(error, file)) and name not in types:
+                raise _TextColumnError(name) from error
+            if "Empty CSV" in str(error):
+                raise ManifestError(f"{file}: the manifest has no rows") from error
+            raise
+
+
+class _TextColumnError(Exception):
+    """A CSV column that began with numbers has something else further down."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def _column_of(error: pa.ArrowInvalid, file: str) -> str | None:
+    """The name of the column in `In CSV column #3: … conversion error`."""
+    import csv
+    import re
+
+    found = re.match(r"In CSV column #(\d+): CSV conversion error", str(error))
+    if not found:
+        return None
+    with sources.open_binary(file) as stream:
+        data: Any = pa.PythonFile(stream, mode="r")
+        if file.lower().endswith(".gz"):
+            data = pa.CompressedInputStream(data, "gzip")
+        head = data.read(1 << 20).decode("utf-8-sig", "replace")
+    return next(csv.reader(head.splitlines()))[int(found.group(1))]
+
+
+def _jsonl(file: str) -> Iterator[pa.Table]:
+    from pyarrow import json
+
+    with sources.open_binary(file) as stream:
+        data = pa.PythonFile(stream, mode="r")
+        if file.lower().endswith(".gz"):
+            data = pa.CompressedInputStream(data, "gzip")
+        # One schema for the whole file: a field may first occur in its last line.
+        table = json.read_json(data, read_options=json.ReadOptions(block_size=8 << 20))
+    yield from (table.slice(at, 65536) for at in range(0, len(table), 65536))
+
+
+def _normalise(table: pa.Table, file: str, source: str, columns: Columns) -> pa.Table:
+    uri_name = _column(table, file, "address", columns.uri, URI_COLUMNS, required=True)
+    id_name = _column(table, file, "id", columns.id, ID_COLUMNS, required=False)
+    base = sources.parent(file)
+    raw = _text(table[uri_name], file, uri_name)
+    resolved = pa.array([None if u is None else sources.resolve(u, base) for u in raw.to_pylist()])
+    ids = raw if id_name is None else _text(table[id_name], file, id_name)
+    data: dict[str, Any] = {"video_id": ids, "uri": resolved.cast(pa.string())}
+    for name in ("start_s", "end_s"):
+        if name in table.column_names:
+            data[name] = _seconds(table[name], file, name)
+        else:
+            data[name] = pa.nulls(len(table), pa.float64())
+    for name in table.column_names:
+        if name not in (uri_name, id_name, "start_s", "end_s"):
+            data[f"manifest_{name}" if name in schema.RESERVED else name] = table[name]
+    return pa.table(data)
+
+
+def _column(
+    table: pa.Table,
+    file: str,
+    what: str,
+    named: str | None,
+    usual: tuple[str, ...],
+    *,
+    required: bool,
+) -> str | None:
+    if named is not None:
+        if named not in table.column_names:
+            raise ManifestError(f"{file}: no column {named!r}; it has {_listed_columns(table)}")
+        return named
+    for name in usual:
+        if name in table.column_names:
+            return name
+    if required:
+        raise ManifestError(
+            f"{file}: no column of {what}es ({', '.join(usual)}); it has {_listed_columns(table)}; "
+            f"name one with --uri-column"
+        )
+    return None
+
+
+def _listed_columns(table: pa.Table) -> str:
+    return ", ".join(table.column_names) or "none"
+
+
+def _text(column: pa.ChunkedArray, file: str, name: str) -> pa.ChunkedArray:
+    kind = column.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
+        if not pa.types.is_null(kind) and not pa.types.is_dictionary(kind):
+            raise ManifestError(f"{file}: column {name} holds {kind}, expected text")
+    return column.cast(pa.string())
+
+
+def _seconds(column: pa.ChunkedArray, file: str, name: str) -> pa.ChunkedArray:
+    try:
+        return column.cast(pa.float64())
+    except pa.ArrowInvalid as error:
+        raise ManifestError(f"{file}: column {name} holds something that is no number") from error
+
+
+def _unified(one: pa.Schema, other: pa.Schema, file: str) -> pa.Schema:
+    try:
+        return pa.unify_schemas([one, other], promote_options="permissive")
+    except pa.ArrowInvalid as error:
+        reason = str(error).splitlines()[0]
+        raise ManifestError(f"{file}: its columns do not match the files before it: {reason}") from error
+
+
+def _conform(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    columns = [
+        table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(len(table), f.type)
+        for f in wanted
+    ]
+    return pa.table(columns, schema=wanted)
+
+
+def read_table(source: str, columns: Columns | None = None) -> pa.Table:
+    """A table of queries or labels, in any of the manifest's formats, as it is.
+
+    Raises ManifestError.
+    """
+    columns = columns or Columns()
+    source = sources.absolute(source)
+    kind, files = _find(source)
+    if kind == "videos":
+        raise ManifestError(f"{source} is a folder of videos; expected a table")
+    strings: frozenset[str] = frozenset()
+    while True:
+        try:
+            tables = [t for file in files for t in _raw(kind, file, columns, strings)]
+            break
+        except _TextColumnError as column:
+            strings |= {column.name}
+    if not tables:
+        raise ManifestError(f"{source}: it has no rows")
+    return pa.concat_tables(tables, promote_options="permissive")

@@ -1,0 +1,1 @@
+"""The main job: manifest -> decode -> encode -> write, on Ray Data."""

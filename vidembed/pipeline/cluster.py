@@ -1,0 +1,168 @@
+"""The Ray cluster that a job runs on, and how its CPUs and GPUs are shared out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from vidembed import sources
+from vidembed.config import ActorRange
+from vidembed.errors import ConfigError, RunError
+from vidembed.write import WRITE_CPUS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vidembed.config import EmbedConfig
+    from vidembed.store.run import Run
+
+_LOG_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pools:
+    """How many actors each pool has, and what one of them claims. threads: of torch, on a CPU."""
+
+    decode: ActorRange
+    decode_cpus: float
+    encode: ActorRange
+    encode_cpus: float
+    encode_gpus: float
+    threads: int
+
+
+def allocate(cpus: float, gpus: float, nodes: int, config: EmbedConfig) -> Pools:
+    """Share out a cluster. Decoding gets every CPU that encoding and writing leave.
+
+    Where all that was asked for does not fit, actors claim fractions of a CPU: a pool that waits
+    for a CPU that never comes free looks like a hang. Raises ConfigError for GPUs that are not
+    there.
+    """
+    on_gpu = config.device != "cpu" and gpus > 0
+    if config.device == "cuda" and not gpus:
+        raise ConfigError("--device cuda: the Ray cluster has no GPU")
+    per_actor = config.gpus_per_actor if on_gpu else 0.0
+    encode = config.encode_actors or ActorRange(1, max(1, int(gpus / per_actor)) if on_gpu else 1)
+    if on_gpu and encode.least * per_actor > gpus:
+        raise ConfigError(
+            f"{encode.least} encode actors of {per_actor:g} GPU each do not fit into {gpus:g} GPUs"
+        )
+    spare = cpus - encode.most - WRITE_CPUS
+    decode = config.decode_actors or ActorRange(1, max(1, int(spare)))
+    asked = decode.least + encode.least + 2 * WRITE_CPUS
+    share = 1.0 if asked <= cpus else max(0.05, (cpus - 2 * WRITE_CPUS) / (asked - 2 * WRITE_CPUS))
+    # On a CPU, decoding waits for encoding most of the time: the encoder may use every core of its
+    # node, shared with the other encoders there.
+    per_node = max(1, -(-encode.most // max(1, nodes)))
+    threads = 0 if on_gpu else max(1, int(cpus / max(1, nodes)) // per_node)
+    return Pools(
+        decode=decode,
+        decode_cpus=round(share, 3),
+        encode=encode,
+        encode_cpus=round(share, 3),
+        encode_gpus=per_actor,
+        threads=threads,
+    )
+
+
+@contextmanager
+def connected(address: str | None, run: Run) -> Iterator[None]:
+    """A Ray session: the one that is there, the cluster at `address`, or one started here and
+    stopped afterwards. Ray's own messages go to RUN/logs.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"address": address or "local"}
+    if not address:
+        options |= {"include_dashboard": False, "num_cpus": os.cpu_count() or 1}
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"Ray at {options['address']} cannot be joined: {str(error).splitlines()[0]}"
+        ) from error
+    _quieten()
+    try:
+        yield
+    finally:
+        _keep_logs(run)
+        ray.shutdown()
+
+
+def size() -> tuple[float, float, int]:
+    """CPUs, GPUs and live nodes of the cluster."""
+    resources = ray.cluster_resources()
+    nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+    return resources.get("CPU", 0.0), resources.get("GPU", 0.0), nodes
+
+
+def check_shared(run: Run) -> None:
+    """Raise ConfigError where the run is on a disk that some node of the cluster does not see."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if len(nodes) < 2 or not sources.is_local(run.uri):
+        return
+    marker = run.path(f".seen-{uuid.uuid4().hex}")
+    sources.write_whole(marker, b"")
+    try:
+        looks = [_sees(node["NodeID"], marker) for node in nodes]
+        for node, seen in zip(nodes, ray.get(looks, timeout=60), strict=True):
+            if not seen:
+                raise ConfigError(
+                    f"node {node['NodeManagerHostname']} does not see {run.uri}: on a cluster, "
+                    f"--out must be on s3:// or on a file system that every node mounts"
+                )
+    except ray.exceptions.GetTimeoutError as error:
+        raise RunError("a node of the cluster does not answer") from error
+    finally:
+        sources.remove(marker)
+
+
+def _sees(node_id: str, path: str) -> Any:
+    look = ray.remote(num_cpus=0)(os.path.exists)
+    where = NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
+    return look.options(scheduling_strategy=where).remote(path)
+
+
+def _quieten() -> None:
+    """Keep Ray Data's bars and notices off the terminal; its own log file still has them."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray", "ray.data"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.ERROR)
+        for handler in list(logger.handlers):
+            if isinstance(handler, logging.StreamHandler) and not isinstance(
+                handler, logging.FileHandler
+            ):
+                logger.removeHandler(handler)
+
+
+def _keep_logs(run: Run) -> None:
+    """Copy the end of this session's driver and worker logs to RUN/logs."""
+    session = getattr(getattr(ray._private.worker, "_global_node", None), "_session_dir", None)
+    if not session:
+        return
+    logs = Path(session) / "logs"
+    for path in [*logs.glob("ray-data/*.log"), *logs.glob("worker-*.err"), *logs.glob("worker-*.out")]:
+        try:
+            with open(path, "rb") as file:
+                file.seek(max(0, path.stat().st_size - _LOG_BYTES))
+                data = file.read()
+        except OSError:
+            continue
+        if data.strip():
+            sources.write_whole(run.path("logs", path.name), data)

@@ -1,0 +1,150 @@
+"""The beginning and the end of a run on paper: run.json, report.json, report.html."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
+
+import vidembed
+from vidembed import report_html, sources
+from vidembed.report import STAGES, RunReport, Statistics, bottleneck, timeline
+from vidembed.store.done import survey
+
+if TYPE_CHECKING:
+    from vidembed.config import EmbedConfig
+    from vidembed.encode.spec import EncoderSpec
+    from vidembed.store.run import Run
+
+_EXAMPLES_PER_CLASS = 3
+_PACKAGES = ("ray", "torch", "transformers", "decord2", "av", "pyarrow", "pymilvus", "numpy", "pillow")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """total: rows of the manifest; pending: those that this run had to do."""
+
+    total: int
+    pending: int
+    seconds: float
+    started: float
+
+
+def record(config: EmbedConfig, spec: EncoderSpec) -> dict[str, Any]:
+    """What run.json says: what was asked for, what makes its vectors comparable, and versions."""
+    segments = {"seconds": config.segment_seconds, "stride": config.segment_stride}
+    return {
+        "vidembed": vidembed.__version__,
+        "identity": {**spec.identity, "segments": segments},
+        "fingerprint": spec.fingerprint,
+        "dim": spec.dim,
+        "metric": spec.metric,
+        "weights": spec.weights if not spec.weights or "://" in spec.weights else _place(spec),
+        "config": config.plain(),
+        "versions": versions(),
+        "created": _now(time.time()),
+    }
+
+
+def _place(spec: EncoderSpec) -> str:
+    # A path that means the same from elsewhere; a hub id stays as it is.
+    return sources.absolute(spec.weights) if sources.exists(spec.weights) else spec.weights
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "vidembed": vidembed.__version__}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def finish(
+    run: Run,
+    config: EmbedConfig,
+    counts: Counts,
+    statistics: Statistics | None,
+    projected: dict[str, Any] | None,
+) -> RunReport:
+    """Count what is in the run, write report.json and report.html, and return the report."""
+    after = survey(run)
+    failures, examples = _failures(run)
+    statistics = statistics or Statistics(counts.started)
+    seconds = max(counts.seconds, 1e-9)
+    stages = {name: _stage(statistics, name, seconds) for name in STAGES}
+    shares = {name: values["busy_share"] for name, values in stages.items()}
+    report = RunReport(
+        out=run.uri,
+        encoder=str(run.identity["encoder"]),
+        fingerprint=run.fingerprint,
+        videos=counts.total,
+        done_before=counts.total - counts.pending,
+        embedded=after.embedded,
+        failed=after.failed,
+        clips=after.clips,
+        failures=failures,
+        failure_examples=examples,
+        seconds=round(counts.seconds, 3),
+        videos_per_s=round(counts.pending / seconds, 3),
+        clips_per_s=round(statistics.stages["write"].clips / seconds, 3),
+        stages=stages,
+        bottleneck=bottleneck(shares) if counts.pending else "nothing to do",
+        timeline=timeline(statistics),
+        milvus=projected,
+        max_failures=str(config.max_failures),
+        too_many_failures=config.max_failures.exceeded(after.failed, counts.total),
+        versions=versions(),
+        started=_now(counts.started),
+    )
+    sources.write_whole(run.path("report.json"), report.json().encode())
+    page = report_html.render(report, statistics.thumbnails)
+    sources.write_whole(run.path("report.html"), page.encode())
+    return report
+
+
+def _stage(statistics: Statistics, name: str, seconds: float) -> dict[str, float]:
+    stage = statistics.stages[name]
+    return {
+        "workers": len(stage.workers),
+        "busy_s": round(stage.busy_s, 3),
+        "busy_share": round(statistics.busy_share(name, seconds), 4),
+        "clips": stage.clips,
+    }
+
+
+def _failures(run: Run) -> tuple[dict[str, int], list[dict[str, str]]]:
+    counts: dict[str, int] = {}
+    examples: list[dict[str, str]] = []
+    for _, table in run.iterate(["video_id", "uri", "stage", "error", "message"], "failures"):
+        for entry in pc.value_counts(table["error"]).to_pylist():
+            kind = entry["values"]
+            if counts.get(kind, 0) < _EXAMPLES_PER_CLASS:
+                some = table.filter(pc.equal(table["error"], kind))
+                room = _EXAMPLES_PER_CLASS - counts.get(kind, 0)
+                examples += some.slice(0, room).to_pylist()
+            counts[kind] = counts.get(kind, 0) + entry["counts"]
+    return dict(sorted(counts.items(), key=lambda kv: -kv[1])), examples
+
+
+def cause(error: BaseException) -> str:
+    """The one line of an error from a worker that says what went wrong."""
+    inner: Any = error
+    seen: list[str] = []
+    while inner is not None:
+        seen.append(str(inner))
+        inner = getattr(inner, "cause", None) or inner.__cause__
+    lines = [line.strip() for text in reversed(seen) for line in text.splitlines() if line.strip()]
+    for line in reversed(lines):
+        if line.startswith("vidembed.errors."):
+            return line.partition(": ")[2]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _now(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,134 @@
+"""What a run did, in numbers: gathered while it works, written as report.json."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vidembed.tally import Event
+
+_BUCKETS = 240
+_THUMBNAILS = 24
+STAGES = ("decode", "encode", "write")
+
+
+@dataclass(slots=True)
+class StageStats:
+    """One stage so far. busy_s: seconds of work over all workers; series: clips per bucket."""
+
+    videos: float = 0.0
+    clips: int = 0
+    busy_s: float = 0.0
+    workers: set[str] = field(default_factory=set)
+    series: Counter[int] = field(default_factory=Counter)
+    busy_series: Counter[int] = field(default_factory=Counter)
+
+
+class Statistics:
+    """Sums of events, in bounded memory: time is kept in at most a few hundred buckets, whose
+    width doubles as the run gets longer.
+    """
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.bucket_s = 1.0
+        self.stages = {name: StageStats() for name in STAGES}
+        self.failures: Counter[str] = Counter()
+        self.thumbnails: list[tuple[str, bytes]] = []
+
+    def add(self, event: Event) -> None:
+        stage = self.stages[event.stage]
+        stage.videos += event.videos
+        stage.clips += event.clips
+        stage.busy_s += event.seconds
+        stage.workers.add(event.worker)
+        self._spread(stage, event)
+        if event.stage == "write":
+            # Counted where they are durable, so that a retried task does not count twice as much.
+            self.failures.update(event.failures)
+        room = _THUMBNAILS - len(self.thumbnails)
+        self.thumbnails.extend(event.thumbnails[: max(0, room)])
+
+    def _spread(self, stage: StageStats, event: Event) -> None:
+        end = max(0.0, event.began + event.seconds - self.began)
+        while end / self.bucket_s >= _BUCKETS:
+            self._halve()
+        bucket = int(end / self.bucket_s)
+        stage.series[bucket] += event.clips
+        stage.busy_series[bucket] += int(event.seconds * 1e6)
+
+    def _halve(self) -> None:
+        self.bucket_s *= 2
+        for stage in self.stages.values():
+            for name in ("series", "busy_series"):
+                merged: Counter[int] = Counter()
+                for bucket, value in getattr(stage, name).items():
+                    merged[bucket // 2] += value
+                setattr(stage, name, merged)
+
+    def busy_share(self, name: str, seconds: float) -> float:
+        """Part of its time, 0 to 1, that a stage's workers have been busy in `seconds`."""
+        stage = self.stages[name]
+        return min(1.0, stage.busy_s / (len(stage.workers) * seconds)) if stage.workers else 0.0
+
+
+def bottleneck(shares: dict[str, float]) -> str:
+    """The stage that the others wait for: the one whose workers are busiest."""
+    if not any(shares.values()):
+        return "starting"
+    return max(shares, key=lambda name: shares[name])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """What `embed` returns, and what report.json holds. Counts are of videos unless named clips.
+
+    done_before: finished by earlier runs; rates are of this run's own work.
+    """
+
+    out: str
+    encoder: str
+    fingerprint: str
+    videos: int
+    done_before: int
+    embedded: int
+    failed: int
+    clips: int
+    failures: dict[str, int]
+    failure_examples: list[dict[str, str]]
+    seconds: float
+    videos_per_s: float
+    clips_per_s: float
+    stages: dict[str, dict[str, float]]
+    bottleneck: str
+    timeline: dict[str, Any]
+    milvus: dict[str, Any] | None
+    max_failures: str
+    too_many_failures: bool
+    versions: dict[str, str]
+    started: str
+
+    def json(self) -> str:
+        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.embedded:,} of {self.videos:,} videos embedded ({self.clips:,} clips), "
+            f"{self.failed:,} failed, in {self.seconds:.1f} s: {self.out}"
+        )
+
+
+def timeline(statistics: Statistics) -> dict[str, Any]:
+    """Clips per second of each stage over time, for the plot."""
+    last = max((max(s.series, default=0) for s in statistics.stages.values()), default=0)
+    width = statistics.bucket_s
+    return {
+        "bucket_s": width,
+        "clips_per_s": {
+            name: [round(stage.series[b] / width, 3) for b in range(last + 1)]
+            for name, stage in statistics.stages.items()
+        },
+    }

@@ -1,0 +1,126 @@
+"""One query against a run or a collection: the nearest videos, best first."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vidembed import retrieval
+from vidembed.clips import ClipSpec, Segmentation
+from vidembed.decode.protocol import Limits, Request
+from vidembed.decode.worker import DecodeWorker
+from vidembed.encode import registry
+from vidembed.errors import ClipError, ConfigError, RunMismatchError
+from vidembed.store.milvus import Collection
+from vidembed.store.run import Run
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vidembed.config import SearchConfig
+    from vidembed.encode.spec import Encoder, EncoderSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """One row of an answer. score: higher is nearer (cosine, dot product, minus squared distance
+    on a run; the collection's own measure on Milvus).
+    """
+
+    id: str
+    video_id: str
+    score: float
+    uri: str
+    start_s: float
+    end_s: float
+    metadata: dict[str, Any]
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def search(config: SearchConfig) -> list[Hit]:
+    """Answer one query. Raises ConfigError, WeightsError, RunMismatchError, or ClipError where the
+    query video cannot be decoded.
+    """
+    if config.run is not None:
+        run = Run.open(config.run)
+        query = _query(config, spec_of(run, config.weights))
+        rows = retrieval.nearest(run, query, config.top)
+    else:
+        rows = _search_collection(config)
+    return [_hit(row) for row in rows]
+
+
+def spec_of(run: Run, weights: str | None = None) -> EncoderSpec:
+    """The encoder that a run was made with, found again and compared.
+
+    Raises RunMismatchError where the weights are not the run's.
+    """
+    identity = run.identity
+    name, own = str(identity["encoder"]), str(run.record.get("weights") or "")
+    shipped = registry.entry(name).weights is None
+    spec = registry.describe(name, None if shipped else (weights or own))
+    if spec.digest != identity["weights"]:
+        raise RunMismatchError(
+            f"{run.uri} was embedded with other weights than {spec.weights or name} (digest "
+            f"{str(identity['weights'])[:16]}, found {spec.digest[:16]}): name those with --weights"
+        )
+    return spec.prepared(ClipSpec.parse(identity["clip"]))
+
+
+def _search_collection(config: SearchConfig) -> list[dict[str, Any]]:
+    assert config.milvus is not None
+    collection = Collection(config.milvus, config.collection)
+    try:
+        made = collection.made_for()
+        name = config.encoder or made["encoder"]
+        shipped = registry.entry(name).weights is None
+        spec = registry.describe(name, None if shipped else (config.weights or made["weights"]))
+        spec = spec.prepared(ClipSpec.parse(json.loads(made["clip"])))
+        if spec.fingerprint != made["fingerprint"]:
+            raise RunMismatchError(
+                f"collection {config.collection!r} holds vectors of {made['encoder']} with "
+                f"fingerprint {made['fingerprint']}; {name} as found here has {spec.fingerprint}: "
+                f"a search would compare what does not compare. Name its --encoder and --weights"
+            )
+        return collection.search(_query(config, spec)[None], config.top)[0]
+    finally:
+        collection.close()
+
+
+def _query(config: SearchConfig, spec: EncoderSpec) -> NDArray[np.float32]:
+    """The query's vector, float32 [dim]."""
+    encoder = registry.load(spec, config.device, "float32")
+    if config.text is not None:
+        return encoder.encode_text([config.text])[0]
+    assert config.video is not None
+    return encode_video_file(encoder, config.video)
+
+
+def encode_video_file(encoder: Encoder, uri: str) -> NDArray[np.float32]:
+    """The vector, float32 [dim], of a whole video, decoded as the job does: in a child process."""
+    worker = DecodeWorker(Limits(seconds=300))
+    request = Request(uri, None, None, encoder.spec.clip, Segmentation(), "auto")
+    try:
+        answer, pixels = worker.decode(request)
+        return encoder.encode_video(np.array(pixels), [answer.clips[0].frames])[0]
+    except ClipError as error:
+        raise ConfigError(f"--video {error}") from error
+    finally:
+        worker.close()
+
+
+def _hit(row: dict[str, Any]) -> Hit:
+    return Hit(
+        id=row["id"],
+        video_id=row["video_id"],
+        score=round(row["score"], 6),
+        uri=row["uri"],
+        start_s=row["start_s"],
+        end_s=row["end_s"],
+        metadata=retrieval.metadata(row),
+    )

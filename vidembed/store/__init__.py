@@ -1,0 +1,1 @@
+"""Where vectors rest: Parquet, the record, and Milvus, derived from it."""

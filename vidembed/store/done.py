@@ -1,0 +1,98 @@
+"""What a run has finished, and what of a manifest is left to do.
+
+A video is finished when it has failed, or when as many segments of it are committed as each of its
+rows says that there are. Of a video that is half finished, only the missing segments are done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vidembed.manifest import hash_ids
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vidembed.store.run import Run
+
+SKIP = pa.field("skip", pa.list_(pa.int32()))
+"""Beside a manifest row: segments that are committed already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Finished videos as sorted 128-bit hashes (16 bytes each), and half-finished ones by id."""
+
+    hashes: NDArray[np.uint64]
+    partial: dict[str, list[int]]
+    embedded: int
+    failed: int
+    clips: int
+
+    def remaining(self, rows: pa.Table) -> pa.Table:
+        """The manifest rows that are not finished, with a column `skip`."""
+        if len(self.hashes):
+            rows = rows.filter(pa.array(~self._contains(hash_ids(rows["video_id"]))))
+        skips = [self.partial.get(v) for v in rows["video_id"].to_pylist()] if self.partial else None
+        column = pa.array(skips or [None] * len(rows), SKIP.type)
+        return rows.append_column(SKIP, column)
+
+    def _contains(self, wanted: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        first = self.hashes[:, 0]
+        low = np.searchsorted(first, wanted[:, 0], side="left")
+        found = np.zeros(len(wanted), bool)
+        # Runs of equal first halves are as good as always one long; the second half decides.
+        for step in range(4):
+            at = np.minimum(low + step, len(first) - 1)
+            found |= (self.hashes[at] == wanted).all(axis=1)
+        return found
+
+
+def survey(run: Run) -> Done:
+    """Read the ids of every committed row; nothing else of the parts is read."""
+    hashes: list[NDArray[np.uint64]] = []
+    cut: list[pa.Table] = []
+    embedded = clips = 0
+    for _, table in run.iterate(["video_id", "segment", "segments"]):
+        clips += len(table)
+        whole = pc.less_equal(table["segments"], 1)
+        single = table.filter(whole)
+        embedded += len(single)
+        hashes.append(hash_ids(single["video_id"]))
+        cut.append(table.filter(pc.invert(whole)))
+    finished, partial = _by_video(cut)
+    embedded += len(finished)
+    hashes.append(hash_ids(pa.chunked_array([pa.array(finished, pa.string())])))
+    failed = 0
+    for _, table in run.iterate(["video_id"], "failures"):
+        failed += len(table)
+        hashes.append(hash_ids(table["video_id"]))
+    every = np.concatenate(hashes)
+    order = np.lexsort((every[:, 1], every[:, 0]))
+    return Done(every[order], partial, embedded, failed, clips)
+
+
+def _by_video(tables: list[pa.Table]) -> tuple[list[str], dict[str, list[int]]]:
+    rows = pa.concat_tables(tables) if tables else pa.table({"video_id": pa.array([], pa.string())})
+    if not len(rows):
+        return [], {}
+    grouped = rows.group_by("video_id").aggregate(
+        [("segment", "count_distinct"), ("segments", "max")]
+    )
+    whole = pc.equal(
+        grouped["segment_count_distinct"], grouped["segments_max"].cast(pa.int64())
+    )
+    finished = grouped.filter(whole)["video_id"].to_pylist()
+    half = grouped.filter(pc.invert(whole))["video_id"]
+    partial: dict[str, list[int]] = {v: [] for v in half.to_pylist()}
+    some: Any = rows.filter(pc.is_in(rows["video_id"], half.combine_chunks()))
+    for video, segment in zip(
+        some["video_id"].to_pylist(), some["segment"].to_pylist(), strict=True
+    ):
+        partial[video].append(segment)
+    return finished, partial

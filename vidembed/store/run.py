@@ -1,0 +1,229 @@
+"""A run directory: its identity, its parts, and which videos are finished.
+
+    RUN/run.json               what was asked for, and the encoder's fingerprint
+    RUN/embeddings/*.parquet   the vectors: the source of truth
+    RUN/failures/*.parquet     what could not be embedded, and why
+    RUN/projections/*.json     which parts each Milvus collection holds
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vidembed import schema, sources
+from vidembed.errors import ConfigError, RunError, RunMismatchError
+
+_OURS = (
+    "run.json", "embeddings", "failures", "projections", "report.json", "report.html", "logs",
+    "evaluation",
+)  # fmt: skip
+_ROW_GROUP = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The run directory at `uri`. `record` is what `run.json` says."""
+
+    uri: str
+    record: dict[str, Any]
+
+    @classmethod
+    def open(cls, uri: str) -> Run:
+        """An existing run. Raises ConfigError where there is none."""
+        uri = sources.absolute(uri)
+        record = _record(uri)
+        if record is None:
+            raise ConfigError(f"{uri} is no run: it has no run.json")
+        return cls(uri, record)
+
+    @classmethod
+    def create_or_resume(cls, uri: str, record: dict[str, Any]) -> Run:
+        """The run at `uri`, made if nothing is there.
+
+        Raises RunMismatchError, saying what differs, where the run there was made with another
+        encoder, weights, sampling or segments; ConfigError where something else is there.
+        """
+        uri = sources.absolute(uri)
+        there = _record(uri)
+        if there is None:
+            _refuse_foreign(uri)
+            there = record
+            sources.write_whole(sources.join(uri, "run.json"), _json(record))
+        differences = _differences(there.get("identity", {}), record["identity"])
+        if differences:
+            raise RunMismatchError(
+                f"{uri} was made with something else: {'; '.join(differences)}. Name another --out, "
+                f"or --overwrite it"
+            )
+        return cls(uri, there)
+
+    def delete_contents(self) -> None:
+        """Everything that vidembed wrote here; other files stay."""
+        delete_run(self.uri)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.record["identity"]
+        return found
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.record["fingerprint"])
+
+    def path(self, *parts: str) -> str:
+        return sources.join(self.uri, *parts)
+
+    def parts(self, kind: str = "embeddings") -> list[str]:
+        """The Parquet files of `embeddings` or `failures`, sorted."""
+        return sources.list_folder(self.path(kind), ".parquet")
+
+    def commit(self, table: pa.Table) -> str | None:
+        """Write a table of `schema.vectors`: vectors as one part, failures as another.
+
+        Runs in a worker and may be retried: the same rows give the same names, and each file
+        appears whole or not at all. Returns the address of the embeddings' part, None if all
+        rows failed.
+        """
+        bad = table.filter(pc.is_valid(table["error"]))
+        # One failed segment fails its video: a video ends in one place.
+        failed = pc.is_in(table["video_id"], bad["video_id"].combine_chunks())
+        self._write("failures", _failures(bad), "video_id")
+        return self._write("embeddings", _embeddings(table.filter(pc.invert(failed))), "id")
+
+    def _write(self, kind: str, table: pa.Table, key: str) -> str | None:
+        if not len(table):
+            return None
+        table = table.sort_by(key).replace_schema_metadata(self._file_metadata())
+        name = "\0".join(table[key].to_pylist())
+        digest = hashlib.sha256(name.encode()).hexdigest()[:20]
+        uri = self.path(kind, f"part-{digest}.parquet")
+        data = io.BytesIO()
+        pq.write_table(table, data, compression="zstd", row_group_size=_ROW_GROUP)
+        sources.write_whole(uri, data.getvalue())
+        return uri
+
+    def _file_metadata(self) -> dict[bytes, bytes]:
+        return {
+            b"vidembed.encoder": str(self.identity["encoder"]).encode(),
+            b"vidembed.fingerprint": self.fingerprint.encode(),
+            b"vidembed.metric": str(self.record["metric"]).encode(),
+        }
+
+    def read(self, columns: list[str] | None = None, kind: str = "embeddings") -> pa.Table:
+        """All rows of all parts, these columns. Raises RunError naming a part that is damaged."""
+        tables = [table for _, table in self.iterate(columns, kind)]
+        if not tables:
+            return pa.table({})
+        return pa.concat_tables(tables, promote_options="permissive")
+
+    def iterate(
+        self, columns: list[str] | None = None, kind: str = "embeddings"
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """(part, its rows), one part at a time."""
+        for part in self.parts(kind):
+            yield part, self.read_part(part, columns)
+
+    def read_part(self, part: str, columns: list[str] | None = None) -> pa.Table:
+        try:
+            with sources.open_binary(part) as file:
+                parquet = pq.ParquetFile(file)
+                marked = (parquet.schema_arrow.metadata or {}).get(b"vidembed.fingerprint")
+                table = parquet.read(columns=columns)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise RunError(
+                f"{part} is damaged ({str(error).splitlines()[0]}): delete it, and embed again into "
+                f"the same --out to redo its videos"
+            ) from error
+        if marked is not None and marked.decode() != self.fingerprint:
+            raise RunMismatchError(
+                f"{part} holds vectors of another encoder (fingerprint {marked.decode()}, this run "
+                f"has {self.fingerprint}); it does not belong here"
+            )
+        return table
+
+    def vectors(self) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """All vectors, float32 [rows, dim], in the order of `read`."""
+        column = self.read(["embedding"])["embedding"].combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.concat_arrays(column.chunks)
+        values: np.ndarray[Any, np.dtype[np.float32]] = column.flatten().to_numpy()
+        return values.reshape(len(column), -1)
+
+    def remember(self, **facts: Any) -> Run:
+        """The run with more facts in its record, written to run.json."""
+        record = {**self.record, **facts}
+        sources.write_whole(self.path("run.json"), _json(record))
+        return Run(self.uri, record)
+
+
+def delete_run(uri: str) -> None:
+    """Delete what vidembed wrote below `uri`, run.json last, so that a kill leaves a run."""
+    uri = sources.absolute(uri)
+    for name in sorted(_OURS, key=lambda n: n == "run.json"):
+        sources.remove(sources.join(uri, name))
+
+
+def _record(uri: str) -> dict[str, Any] | None:
+    where = sources.join(uri, "run.json")
+    try:
+        record: dict[str, Any] = json.loads(sources.read_whole(where))
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError as error:
+        raise ConfigError(f"{uri} is a file, not a folder") from error
+    except ValueError as error:
+        raise ConfigError(f"{where} is not valid JSON: {error}") from error
+    return record
+
+
+def _refuse_foreign(uri: str) -> None:
+    if sources.is_local(uri) and sources.exists(uri) and not sources.is_folder(uri):
+        raise ConfigError(f"{uri} is a file, not a folder")
+    if sources.list_folder(sources.join(uri, "embeddings"), ".parquet"):
+        raise ConfigError(f"{uri} has embeddings but no run.json: not a run, or a damaged one")
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any], path: str = "") -> list[str]:
+    found: list[str] = []
+    for key in sorted(there.keys() | here.keys()):
+        old, new = there.get(key), here.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{path}{key}.")
+        elif old != new:
+            found.append(f"{path}{key} is {_short(old)} there and {_short(new)} now")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else text[:16] + "…"
+
+
+def _embeddings(table: pa.Table) -> pa.Table:
+    metadata = schema.metadata_of(table.schema)
+    return table.select(
+        schema.embeddings(table.schema.field("embedding").type.list_size, metadata).names
+    )
+
+
+def _failures(table: pa.Table) -> pa.Table:
+    """One row a failed video: its segments fail together."""
+    wanted = schema.failures(schema.metadata_of(table.schema))
+    first = table.select(wanted.names)
+    seen: set[str] = set()
+    keep = [not (v in seen or seen.add(v)) for v in first["video_id"].to_pylist()]  # type: ignore[func-returns-value]
+    return first.filter(pa.array(keep, pa.bool_())).cast(wanted)
+
+
+def _json(record: dict[str, Any]) -> bytes:
+    return (json.dumps(record, indent=2, sort_keys=True, default=str) + "\n").encode()

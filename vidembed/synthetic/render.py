@@ -1,0 +1,133 @@
+"""Draw a scene: uint8 RGB frames, a function of the scene and the random generator alone."""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidembed.synthetic.motions import PATHS
+from vidembed.synthetic.scenes import Scene
+from vidembed.synthetic.shapes import DISTANCES, Distance
+
+# Hue in degrees, saturation, value. Jitter keeps neighbours apart (see `_color`).
+_HSV: dict[str, tuple[float, float, float]] = {
+    "red": (0, 0.92, 0.86),
+    "orange": (28, 0.95, 0.97),
+    "yellow": (56, 0.90, 0.97),
+    "green": (125, 0.85, 0.68),
+    "cyan": (183, 0.80, 0.92),
+    "blue": (226, 0.88, 0.85),
+    "purple": (276, 0.75, 0.66),
+    "pink": (330, 0.45, 0.98),
+    "white": (0, 0.0, 0.95),
+    "gray": (0, 0.0, 0.50),
+    "black": (0, 0.0, 0.07),
+}
+_RADIUS = (0.15, 0.20)
+_TEXTURE = 3.0
+
+
+def render(
+    scene: Scene, frames: int, height: int, width: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Draw a whole clip, evenly spaced in time: uint8 RGB [frames, height, width, 3]."""
+    return render_at(scene, np.linspace(0.0, 1.0, frames), (height, width), rng)
+
+
+def render_at(
+    scene: Scene,
+    times: NDArray[np.float64],
+    size: tuple[int, int],
+    rng: np.random.Generator,
+) -> NDArray[np.uint8]:
+    """Draw single moments of a clip: uint8 RGB [n, height, width, 3].
+
+    `times` [n] go from 0, the first frame of the clip, to 1, its last; `size` is (height, width).
+    What the generator draws does not depend on `times`, so a frame drawn alone equals the same
+    frame of the whole clip. All of the motion lies in the centred square of the frame, so that
+    a centre crop loses none of it.
+    """
+    ground = _background(scene, size, rng)
+    ink = _color(scene.color, rng)
+    radius = float(rng.uniform(*_RADIUS))
+    tilt = float(rng.uniform(-0.14, 0.14))
+    path = PATHS[scene.motion](times, rng)
+    distance = DISTANCES[scene.shape]
+    out = np.empty((len(times), *size, 3), np.uint8)
+    still = np.clip(ground + 0.5, 0, 255).astype(np.uint8)
+    for index in range(len(times)):
+        out[index] = still
+        if path.scale[index] > 0:
+            place = (float(path.x[index]), float(path.y[index]))
+            _draw(out[index], ground, ink, distance, (*place, radius * path.scale[index], tilt))
+    return out
+
+
+def _draw(
+    frame: NDArray[np.uint8],
+    ground: NDArray[np.float32],
+    ink: NDArray[np.float32],
+    distance: Distance,
+    pose: tuple[float, float, float, float],
+) -> None:
+    """Blend the shape into `frame`; `pose` is x, y, radius (in heights) and tilt (radians).
+
+    Only the box around the shape is touched: distances are what drawing costs.
+    """
+    height, width = frame.shape[:2]
+    x, y, radius, tilt = pose
+    column, row, reach = width / 2 + x * height, height / 2 + y * height, radius * height * 1.2 + 2
+    left, right = max(0, int(column - reach)), min(width, int(column + reach) + 1)
+    top, bottom = max(0, int(row - reach)), min(height, int(row + reach) + 1)
+    if left >= right or top >= bottom:
+        return
+    unit = radius * height
+    dx = ((np.arange(left, right, dtype=np.float32) + 0.5 - column) / unit)[None, :]
+    dy = ((np.arange(top, bottom, dtype=np.float32) + 0.5 - row) / unit)[:, None]
+    cos, sin = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
+    outline = distance(dx * cos + dy * sin, dy * cos - dx * sin)
+    alpha = np.clip(0.5 - outline * np.float32(unit), 0, 1)[..., None]
+    under = ground[top:bottom, left:right]
+    blended = under + (ink - under) * alpha
+    frame[top:bottom, left:right] = np.clip(blended + 0.5, 0, 255).astype(np.uint8)
+
+
+def _background(
+    scene: Scene, size: tuple[int, int], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Float32 [height, width, 3] in 0..255: the pattern, a slight gradient and a fine grain."""
+    height, width = size
+    base = _color(scene.background, rng)
+    dark = base.mean() < 100
+    other = base + (255 - base) * np.float32(0.25) if dark else base * np.float32(0.72)
+    x = ((np.arange(width) - width / 2) / height)[None, :]
+    y = ((np.arange(height) - height / 2) / height)[:, None]
+    period = rng.uniform(0.2, 0.3)
+    shift_x, shift_y = rng.uniform(0, 1, 2)
+    upright = rng.uniform() < 0.5
+    slope = rng.uniform(-0.05, 0.05, 2)
+    grain = rng.standard_normal((height, width, 1), dtype=np.float32) * np.float32(_TEXTURE)
+    across = np.floor(2 * (x / period + shift_x)) % 2 + 0 * y
+    down = np.floor(2 * (y / period + shift_y)) % 2 + 0 * x
+    shade = {
+        "plain": 0 * across,
+        "striped": across if upright else down,
+        "checkered": (across + down) % 2,
+    }[scene.pattern]
+    mixed = base + (other - base) * shade[..., None].astype(np.float32)
+    light = (1 + slope[0] * x + slope[1] * y)[..., None].astype(np.float32)
+    ground: NDArray[np.float32] = (mixed * light + grain).astype(np.float32)
+    return ground
+
+
+def _color(name: str, rng: np.random.Generator) -> NDArray[np.float32]:
+    """RGB float32 [3] in 0..255 near the named colour."""
+    hue, saturation, value = _HSV[name]
+    jitter = rng.uniform(-1, 1, 3)
+    hue = (hue + 6 * jitter[0]) % 360 / 360
+    saturation *= 1 + 0.06 * jitter[1]
+    value += 0.045 * jitter[2]
+    rgb = colorsys.hsv_to_rgb(hue, min(saturation, 1.0), min(max(value, 0.0), 1.0))
+    return np.array(rgb, np.float32) * np.float32(255)
