@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vidembed._version import __version__
+
 if TYPE_CHECKING:
     from vidembed.api import embed, evaluate, load, search
     from vidembed.decode.video import read_frames
     from vidembed.encode.registry import load_encoder
     from vidembed.errors import VidembedError
 
-__version__ = "0.1.0"
-
 __all__ = [
     "VidembedError",
+    "__version__",
     "embed",
     "evaluate",
     "load",

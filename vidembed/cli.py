@@ -109,7 +109,9 @@ def _add_options(parser: argparse.ArgumentParser, options: type[config.Config]) 
             kind = {"action": "store_true"}
         flag = "--" + spelled.replace("_", "-")
         parser.add_argument(flag, dest=spelled, help=text, default=argparse.SUPPRESS, **kind)
-    parser.add_argument("--config", metavar="YAML", help="read options from a file; flags win over it")
+    parser.add_argument(
+        "--config", metavar="YAML", help="read options from a file; flags win over it"
+    )
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
 
 

@@ -138,9 +138,7 @@ class MilvusOptions(Config):
     )
     collection: str = _option("videos", "the Milvus collection", pattern=r"^[A-Za-z_]\w*$")
     index: Index = _option("AUTOINDEX", "the index that a new collection gets")
-    metric: Metric | None = _option(
-        None, "the index's metric [default: the encoder's own]"
-    )
+    metric: Metric | None = _option(None, "the index's metric [default: the encoder's own]")
 
 
 class EmbedConfig(MilvusOptions):
@@ -172,7 +170,9 @@ class EmbedConfig(MilvusOptions):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = _option(
         "auto", "auto: bfloat16 on CUDA, float32 on a CPU"
     )
-    device: Literal["auto", "cpu", "cuda"] = _option("auto", "auto: CUDA where the cluster has GPUs")
+    device: Literal["auto", "cpu", "cuda"] = _option(
+        "auto", "auto: CUDA where the cluster has GPUs"
+    )
     decode_actors: Actors = _option(None, "MIN[:MAX] [default: what the cluster's CPUs allow]")
     encode_actors: Actors = _option(None, "MIN[:MAX] [default: one for each GPU, 1 without]")
     gpus_per_actor: float = _option(1.0, "GPUs an encode actor holds; 0.5 puts two on one", gt=0)
@@ -213,9 +213,7 @@ class EvaluateConfig(Config):
     run: str = _positional("a run directory, local or s3://")
     queries: str = _option(..., "a manifest with video_id and a text column")
     out: str | None = _option(None, "where results go [default: RUN/evaluation]")
-    text_column: str | None = _option(
-        None, "the queries' text column [default: caption, sentence]"
-    )
+    text_column: str | None = _option(None, "the queries' text column [default: caption, sentence]")
     id_column: str | None = _option(None, "the queries' column of ids [default: video_id, id]")
     weights: str | None = _option(None, "weights, where they are not where the run had them")
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "where the texts are encoded")
@@ -258,7 +256,9 @@ class QuickstartConfig(Config):
 class EncodersConfig(Config):
     """The table of encoders; with NAME, how to get its weights and use it."""
 
-    name: str | None = Field(None, description="one encoder", json_schema_extra={"positional": True})
+    name: str | None = Field(
+        None, description="one encoder", json_schema_extra={"positional": True}
+    )
 
 
 class DoctorConfig(Config):

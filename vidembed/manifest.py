@@ -55,7 +55,9 @@ class Manifest:
     def tables(self) -> Iterator[pa.Table]:
         """The rows as tables of `schema.MANIFEST` and metadata, in order, read as a stream."""
         wanted = pa.schema([*schema.MANIFEST, *self.metadata])
-        for table, _, _ in _normalised(self.kind, self.files, self.source, self.columns, self.strings):
+        for table, _, _ in _normalised(
+            self.kind, self.files, self.source, self.columns, self.strings
+        ):
             yield _conform(table, wanted)
 
 
@@ -362,7 +364,9 @@ def _listed_columns(table: pa.Table) -> str:
 
 def _text(column: pa.ChunkedArray, file: str, name: str) -> pa.ChunkedArray:
     kind = column.type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
+    if not (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
+    ):
         if not pa.types.is_null(kind) and not pa.types.is_dictionary(kind):
             raise ManifestError(f"{file}: column {name} holds {kind}, expected text")
     return column.cast(pa.string())
@@ -380,7 +384,9 @@ def _unified(one: pa.Schema, other: pa.Schema, file: str) -> pa.Schema:
         return pa.unify_schemas([one, other], promote_options="permissive")
     except pa.ArrowInvalid as error:
         reason = str(error).splitlines()[0]
-        raise ManifestError(f"{file}: its columns do not match the files before it: {reason}") from error
+        raise ManifestError(
+            f"{file}: its columns do not match the files before it: {reason}"
+        ) from error
 
 
 def _conform(table: pa.Table, wanted: pa.Schema) -> pa.Table:

@@ -107,7 +107,9 @@ def encode_video_file(encoder: Encoder, uri: str) -> NDArray[np.float32]:
     request = Request(uri, None, None, encoder.spec.clip, Segmentation(), "auto")
     try:
         answer, pixels = worker.decode(request)
-        return encoder.encode_video(np.array(pixels), [answer.clips[0].frames])[0]
+        masked = encoder.spec.clip.sampling.pad == "mask"
+        valid = [answer.clips[0].frames] if masked else None
+        return encoder.encode_video(np.array(pixels), valid)[0]
     except ClipError as error:
         raise ConfigError(f"--video {error}") from error
     finally:

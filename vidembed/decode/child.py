@@ -84,7 +84,8 @@ def _decode(request: Request, path: str, limits: Limits, shared: SharedFile) -> 
     size = _fill(request, path, facts, [plans[k] for k in todo], clips)
     return Answer(
         clips=tuple(
-            ClipFacts(k, plans[k].start_s, plans[k].end_s, len(plans[k].indices)) for k in todo
+            ClipFacts(k, plans[k].start_s, plans[k].end_s, len(set(plans[k].indices.tolist())))
+            for k in todo
         ),
         segments=len(plans),
         duration_s=facts.duration_s,

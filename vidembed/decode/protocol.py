@@ -39,8 +39,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class ClipFacts:
-    """One clip of an answer; its pixels are at its place in the shared file. frames: how many of
-    them were sampled, the rest being padding.
+    """One clip of an answer; its pixels are at its place in the shared file. frames: how many
+    different ones it has; the rest repeats them or is padding.
     """
 
     segment: int

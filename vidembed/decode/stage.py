@@ -111,9 +111,7 @@ class Decode:
                     raise _FailedError(error, attempt) from error
                 time.sleep(0.2 * 4 ** (attempt - 1))
 
-    def _thumbnail(
-        self, video_id: str, pixels: NDArray[np.uint8]
-    ) -> tuple[tuple[str, bytes], ...]:
+    def _thumbnail(self, video_id: str, pixels: NDArray[np.uint8]) -> tuple[tuple[str, bytes], ...]:
         if self._thumbnails <= 0 or not len(pixels):
             return ()
         self._thumbnails -= 1

@@ -53,7 +53,11 @@ class EncoderSpec:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def sampled(
-        self, *, kind: SamplingKind | None = None, count: int | None = None, fps: float | None = None
+        self,
+        *,
+        kind: SamplingKind | None = None,
+        count: int | None = None,
+        fps: float | None = None,
     ) -> EncoderSpec:
         """The same encoder with another sampling; None keeps what the encoder's reference does."""
         sampling = self.clip.sampling

@@ -76,7 +76,10 @@ class Encode:
     def _encode(self, clips: pa.Table, good: NDArray[np.int64]) -> NDArray[np.float32]:
         rows = clips.take(pa.array(good)) if len(good) < len(clips) else clips
         pixels = rows["pixels"].combine_chunks().to_numpy_ndarray()
-        return self._fitting(pixels, rows["frames"].to_pylist())
+        sampling = self._encoder.spec.clip.sampling
+        masked = sampling.pad == "mask"
+        valid = rows["frames"].to_pylist() if masked else [sampling.count] * len(rows)
+        return self._fitting(pixels, valid)
 
     def _fitting(self, pixels: NDArray[np.uint8], valid: list[int]) -> NDArray[np.float32]:
         """Encode in parts of at most what has fitted into the device's memory so far."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import uuid
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from vidembed import sources
 from vidembed.config import ActorRange
 from vidembed.errors import ConfigError, RunError
+from vidembed.pipeline.quiet import native_stderr_to
 from vidembed.write import WRITE_CPUS
 
 if TYPE_CHECKING:
@@ -81,6 +84,17 @@ def connected(address: str | None, run: Run) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    with tempfile.TemporaryDirectory(prefix="vidembed-") as folder:
+        log = os.path.join(folder, "driver.log")
+        try:
+            with native_stderr_to(log), _session(address, run):
+                yield
+        finally:
+            _keep(run, Path(log))
+
+
+@contextmanager
+def _session(address: str | None, run: Run) -> Iterator[None]:
     address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"address": address or "local"}
     if not address:
@@ -141,6 +155,8 @@ def _quieten() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # max_restarts and the CPUs of write tasks have no other way in yet; the version is pinned.
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     for name in ("ray", "ray.data"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.ERROR)
@@ -157,12 +173,18 @@ def _keep_logs(run: Run) -> None:
     if not session:
         return
     logs = Path(session) / "logs"
-    for path in [*logs.glob("ray-data/*.log"), *logs.glob("worker-*.err"), *logs.glob("worker-*.out")]:
-        try:
-            with open(path, "rb") as file:
-                file.seek(max(0, path.stat().st_size - _LOG_BYTES))
-                data = file.read()
-        except OSError:
-            continue
-        if data.strip():
-            sources.write_whole(run.path("logs", path.name), data)
+    for pattern in ("ray-data/ray-data.log", "worker-*.err", "worker-*.out"):
+        for path in logs.glob(pattern):
+            _keep(run, path)
+
+
+def _keep(run: Run, path: Path) -> None:
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - _LOG_BYTES))
+            data = file.read()
+    except OSError:
+        return
+    # Ray heads each log with lines such as `:actor_name:`; a log of nothing else says nothing.
+    if any(line and not line.startswith(b":") for line in data.splitlines()):
+        sources.write_whole(run.path("logs", path.name), data)

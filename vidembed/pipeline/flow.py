@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import ray
 import ray.data
+from ray.data.read_api import from_blocks
 
 from vidembed.clips import Segmentation
 from vidembed.decode.protocol import Limits
@@ -18,7 +19,7 @@ from vidembed.encode.stage import Encode, EncodeSettings
 from vidembed.errors import RunError
 from vidembed.manifest import Columns, Manifest, open_manifest
 from vidembed.pipeline import cluster, monitor, summary
-from vidembed.pipeline.follow import Follower
+from vidembed.pipeline.follow import Follower, following
 from vidembed.pipeline.progress import Progress
 from vidembed.store import milvus
 from vidembed.store.done import survey
@@ -61,18 +62,20 @@ def embed(config: EmbedConfig) -> RunReport:
     total = min(manifest.rows, config.limit or manifest.rows)
     done = survey(run)
     pending = sum(len(rows) for rows in _pending(manifest, config.limit, done))
+    began = time.time()
+    statistics = None
     with ExitStack() as stack:
-        follower = Follower(run, config) if config.milvus else None
-        began = time.time()
-        statistics = None
         if pending:
+            # Before Milvus: Ray forks, and a fork beside gRPC's threads may never come back.
             stack.enter_context(cluster.connected(config.ray_address, run))
             cluster.check_shared(run)
+        follower = stack.enter_context(following(run, config))
+        if pending:
             watch = monitor.start()
-            stack.enter_context(_progress(config, pending, watch, follower))
             flow = _Flow(config, spec, manifest.metadata, run, watch, pending)
-            for window in _windows(_pending(manifest, config.limit, done)):
-                flow.run(window)
+            with _progress(config, pending, watch, follower):
+                for window in _windows(_pending(manifest, config.limit, done)):
+                    flow.run(window)
             statistics = ray.get(watch.take_statistics.remote())
         seconds = time.time() - began
         projected = follower.finish() if follower else None
@@ -101,9 +104,7 @@ class _Flow:
         self._decode = DecodeSettings(
             spec=spec.clip,
             metadata=metadata,
-            segmentation=Segmentation(
-                seconds=config.segment_seconds, stride=config.segment_stride
-            ),
+            segmentation=Segmentation(seconds=config.segment_seconds, stride=config.segment_stride),
             decoder=config.decoder,
             limits=Limits(
                 seconds=config.decode_timeout, memory_bytes=int(config.decode_memory * 2**30)
@@ -118,7 +119,7 @@ class _Flow:
         )
         self._tally = monitor.RayTally(watch)
         self._block = rows_per_block(pending, self._pools)
-        rows = max(32, min(_ROWS_PER_PART, pending // 16))
+        rows = max(8, min(_ROWS_PER_PART, pending // 16))
         self._sink = RunSink(run, rows, self._tally)
 
     def run(self, window: pa.Table) -> None:
@@ -126,8 +127,9 @@ class _Flow:
         decode, encode = self._pools.decode, self._pools.encode
         try:
             (
-                # Cut here and not with repartition: that turns Ray's no-progress guard off.
-                ray.data.from_arrow(list(blocks(window, self._block)))
+                # Cut here and not with repartition, which turns Ray's no-progress guard off; and
+                # not from_arrow, which runs one task a block only to count its rows.
+                from_blocks(list(blocks(window, self._block)))
                 .map_batches(
                     Decode,
                     fn_constructor_args=(self._decode, self._tally),
@@ -200,9 +202,7 @@ def _windows(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(gathered)
 
 
-def _progress(
-    config: EmbedConfig, pending: int, watch: Any, follower: Follower | None
-) -> Progress:
+def _progress(config: EmbedConfig, pending: int, watch: Any, follower: Follower | None) -> Progress:
     def look() -> monitor.Snapshot | None:
         try:
             snapshot: monitor.Snapshot = ray.get(watch.snapshot.remote(), timeout=5)

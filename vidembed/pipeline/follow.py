@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vidembed.errors import ConfigError, RunError
 from vidembed.store.projection import Projection, collection_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vidembed.config import EmbedConfig
     from vidembed.store.run import Run
 
 _RETRY_S = 5.0
+
+
+@contextmanager
+def following(run: Run, config: EmbedConfig) -> Iterator[Follower | None]:
+    """A follower where --milvus asks for one; it is stopped however the run ends."""
+    if config.milvus is None:
+        yield None
+        return
+    follower = Follower(run, config)
+    try:
+        yield follower
+    finally:
+        follower.close()
 
 
 class Follower:
@@ -28,7 +44,9 @@ class Follower:
         """Connect and check the collection: a wrong one is found before anything is started."""
         assert config.milvus is not None
         self._uri, self._name = config.milvus, config.collection
-        spec = collection_spec(run, name=config.collection, metric=config.metric, index=config.index)
+        spec = collection_spec(
+            run, name=config.collection, metric=config.metric, index=config.index
+        )
         self._projection = Projection(run, config.milvus, spec)
         self._wake = threading.Event()
         self._stop = False
@@ -46,9 +64,7 @@ class Follower:
 
     def finish(self) -> dict[str, Any]:
         """Project what is left; returns what the report says of it."""
-        self._stop = True
-        self._wake.set()
-        self._thread.join()
+        self._halt()
         try:
             self._projection.catch_up()
             rows = self._projection.count()
@@ -56,15 +72,22 @@ class Follower:
         except (RunError, ConfigError) as error:
             self._error = str(error)
             rows = None
-        found = {
+        return {
             "uri": self._uri,
             "collection": self._name,
             "projected": self._projection.rows,
             "rows": rows,
             "error": self._error or None,
         }
+
+    def close(self) -> None:
+        self._halt()
         self._projection.close()
-        return found
+
+    def _halt(self) -> None:
+        self._stop = True
+        self._wake.set()
+        self._thread.join()
 
     def _run(self) -> None:
         while not self._stop:

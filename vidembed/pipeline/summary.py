@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from vidembed.store.run import Run
 
 _EXAMPLES_PER_CLASS = 3
-_PACKAGES = ("ray", "torch", "transformers", "decord2", "av", "pyarrow", "pymilvus", "numpy", "pillow")
+_PACKAGES = (
+    "ray",
+    "torch",
+    "transformers",
+    "decord2",
+    "av",
+    "pyarrow",
+    "pymilvus",
+    "numpy",
+    "pillow",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

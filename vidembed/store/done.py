@@ -38,7 +38,9 @@ class Done:
         """The manifest rows that are not finished, with a column `skip`."""
         if len(self.hashes):
             rows = rows.filter(pa.array(~self._contains(hash_ids(rows["video_id"]))))
-        skips = [self.partial.get(v) for v in rows["video_id"].to_pylist()] if self.partial else None
+        skips = (
+            [self.partial.get(v) for v in rows["video_id"].to_pylist()] if self.partial else None
+        )
         column = pa.array(skips or [None] * len(rows), SKIP.type)
         return rows.append_column(SKIP, column)
 
@@ -84,9 +86,7 @@ def _by_video(tables: list[pa.Table]) -> tuple[list[str], dict[str, list[int]]]:
     grouped = rows.group_by("video_id").aggregate(
         [("segment", "count_distinct"), ("segments", "max")]
     )
-    whole = pc.equal(
-        grouped["segment_count_distinct"], grouped["segments_max"].cast(pa.int64())
-    )
+    whole = pc.equal(grouped["segment_count_distinct"], grouped["segments_max"].cast(pa.int64()))
     finished = grouped.filter(whole)["video_id"].to_pylist()
     half = grouped.filter(pc.invert(whole))["video_id"]
     partial: dict[str, list[int]] = {v: [] for v in half.to_pylist()}

@@ -70,13 +70,17 @@ class Collection:
     def exists(self) -> bool:
         return bool(_asked(self.uri, lambda: self._client.has_collection(self.name)))
 
+    def collections(self) -> list[str]:
+        """The names of all collections there."""
+        return list(_asked(self.uri, self._client.list_collections))
+
     def made_for(self) -> dict[str, str]:
         """The encoder, weights, fingerprint and metric that the collection holds vectors of.
 
         Raises ConfigError where there is no such collection or vidembed did not make it.
         """
         if not self.exists():
-            names = _asked(self.uri, self._client.list_collections)
+            names = self.collections()
             raise ConfigError(
                 f"{self.uri} has no collection {self.name!r}; it has: {', '.join(names) or 'none'}"
             )
@@ -182,6 +186,8 @@ def _connect(uri: str) -> Any:
     check_uri(uri)
     # It logs every error that it raises as well, with a traceback; we report it once.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    # gRPC prints a line for every process that is started beside its threads.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from pymilvus import MilvusClient
     from pymilvus.exceptions import MilvusException
 

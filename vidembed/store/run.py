@@ -1,9 +1,9 @@
 """A run directory: its identity, its parts, and which videos are finished.
 
-    RUN/run.json               what was asked for, and the encoder's fingerprint
-    RUN/embeddings/*.parquet   the vectors: the source of truth
-    RUN/failures/*.parquet     what could not be embedded, and why
-    RUN/projections/*.json     which parts each Milvus collection holds
+RUN/run.json               what was asked for, and the encoder's fingerprint
+RUN/embeddings/*.parquet   the vectors: the source of truth
+RUN/failures/*.parquet     what could not be embedded, and why
+RUN/projections/*.json     which parts each Milvus collection holds
 """
 
 from __future__ import annotations

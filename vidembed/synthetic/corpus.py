@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vidembed.synthetic.captions import caption
+from vidembed.synthetic.codec import write_video
 from vidembed.synthetic.render import render
 from vidembed.synthetic.scenes import Split, sample_scenes
 
@@ -74,22 +74,3 @@ def write_corpus(
         writer.writeheader()
         writer.writerows(rows)
     return manifest
-
-
-def write_video(path: Path, pixels: NDArray[np.uint8], fps: int, crf: int) -> None:
-    """Encode uint8 RGB [frames, height, width, 3] as H.264 yuv420p in an mp4 file.
-
-    One encoder thread: with more, x264's bytes would depend on the number of cores.
-    """
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps)
-        stream.height, stream.width = pixels.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.thread_count = 1
-        stream.options = {"crf": str(crf), "preset": "veryfast", "threads": "1"}
-        for image in pixels:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())

@@ -31,8 +31,8 @@ def _straight(right: int, down: int) -> Motion:
 
     def motion(t: Values, rng: np.random.Generator) -> Path:
         reach_x, reach_y = rng.uniform(0.2, 0.32, 2)
-        aside_x, aside_y = rng.uniform(-0.06, 0.06, 2) if right and down else rng.uniform(
-            -0.2, 0.2, 2
+        aside_x, aside_y = (
+            rng.uniform(-0.06, 0.06, 2) if right and down else rng.uniform(-0.2, 0.2, 2)
         )
         travel = 2 * t - 1
         return Path(

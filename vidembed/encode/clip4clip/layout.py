@@ -236,11 +236,17 @@ def _head_shapes(architecture: Architecture) -> dict[str, Shape]:
     }
     if architecture.head == "seqLSTM":
         for p in ("ih", "hh"):
-            shapes |= {f"lstm_visual.weight_{p}_l0": (4 * d, d), f"lstm_visual.bias_{p}_l0": (4 * d,)}
+            shapes |= {
+                f"lstm_visual.weight_{p}_l0": (4 * d, d),
+                f"lstm_visual.bias_{p}_l0": (4 * d,),
+            }
         return shapes
     for n in range(architecture.head_layers):
         block = f"transformerClip.resblocks.{n}"
-        shapes |= {f"{block}.attn.in_proj_weight": (3 * d, d), f"{block}.attn.in_proj_bias": (3 * d,)}
+        shapes |= {
+            f"{block}.attn.in_proj_weight": (3 * d, d),
+            f"{block}.attn.in_proj_bias": (3 * d,),
+        }
         shapes |= _pair(f"{block}.attn.out_proj", (d, d))
         shapes |= _pair(f"{block}.ln_1", (d,))
         shapes |= _pair(f"{block}.ln_2", (d,))

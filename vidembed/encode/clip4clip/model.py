@@ -56,9 +56,7 @@ class FrameTransformer(nn.Module):
     def __init__(self, width: int, layers: int) -> None:
         super().__init__()
         heads = max(1, width // 64)
-        self.resblocks = nn.ModuleList(
-            ResidualAttentionBlock(width, heads) for _ in range(layers)
-        )
+        self.resblocks = nn.ModuleList(ResidualAttentionBlock(width, heads) for _ in range(layers))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         key_bias = (1.0 - mask) * MASKED

@@ -1,0 +1,45 @@
+# quickstart, test, check, docs: each sets up what it needs in .venv, from nothing but Python 3.11.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
+
+.PHONY: quickstart test check docs lock clean
+
+# torch first and by its exact version: from a range, pip would take the newest CUDA build.
+TORCH := $(shell grep '^torch==' .ci/constraints.txt)
+
+$(VENV)/.base: pyproject.toml .ci/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(TORCH)
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(PIP) -e '.[dev,test]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.base
+	$(PIP) -e '.[docs]'
+	touch $@
+
+quickstart: $(VENV)/.base
+	$(BIN)/vidembed quickstart --out quickstart
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict --config-file .mkdocs.yml
+
+lock:
+	.ci/lock
+
+clean:
+	rm -rf $(VENV) site quickstart .pytest_cache .mypy_cache .ruff_cache
