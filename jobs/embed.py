@@ -1,4 +1,7 @@
-"""`ray job submit --working-dir . -- python jobs/embed.py …`: the options of `vidembed embed`."""
+"""The options of `vidembed embed`, for a cluster:
+
+ray job submit --working-dir . -- python jobs/embed.py …
+"""
 
 from vidembed.cli import run_job
 

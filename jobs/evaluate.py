@@ -1,4 +1,7 @@
-"""`ray job submit --working-dir . -- python jobs/evaluate.py …`: the options of `vidembed evaluate`."""
+"""The options of `vidembed evaluate`, for a cluster:
+
+ray job submit --working-dir . -- python jobs/evaluate.py …
+"""
 
 from vidembed.cli import run_job
 

@@ -1,4 +1,7 @@
-"""`ray job submit --working-dir . -- python jobs/load.py …`: the options of `vidembed load`."""
+"""The options of `vidembed load`, for a cluster:
+
+ray job submit --working-dir . -- python jobs/load.py …
+"""
 
 from vidembed.cli import run_job
 

@@ -11,7 +11,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vidembed import __version__, config
+from vidembed import config
+from vidembed._version import __version__
 from vidembed.errors import ConfigError, UsageError, VidembedError
 
 if TYPE_CHECKING:

@@ -94,7 +94,7 @@ def search(options: SearchConfig) -> int:
     from vidembed.search import search as job
 
     hits = job(options)
-    if options.json_:
+    if options.as_json:
         for hit in hits:
             print(json.dumps(hit.plain(), default=str))
     else:

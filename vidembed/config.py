@@ -6,14 +6,16 @@ argument. A secret is never an option: its environment variable is named in the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic import model_validator as _model_validator
 
 from vidembed.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Metric = Literal["COSINE", "IP", "L2"]
 Index = Literal["FLAT", "IVF_FLAT", "HNSW", "DISKANN", "AUTOINDEX"]
@@ -145,7 +147,7 @@ class EmbedConfig(MilvusOptions):
     """manifest -> decode -> encode -> Parquet, and Milvus where --milvus is given."""
 
     manifest: str = _positional(
-        "Parquet, CSV, JSONL, a folder of them, or a folder of videos; local, s3:// or any fsspec URL"
+        "Parquet, CSV, JSONL, a folder of them, or a folder of videos; a path, s3:// or other URL"
     )
     out: str = _option(..., "the run directory, local or s3://; an existing run is resumed")
     encoder: str = _option("clip4clip", "see `vidembed encoders`")
@@ -233,7 +235,7 @@ class SearchConfig(Config):
     weights: str | None = _option(None, "[default: the run's, or the collection's]")
     top: int = _option(10, "how many results", ge=1, le=16384)
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "where the query is encoded")
-    json_: bool = Field(False, alias="json", description="print JSON, one object a line")
+    as_json: bool = _option(False, "print JSON, one object a line", alias="json")
 
     @_model_validator(mode="after")
     def _one_query(self) -> Self:

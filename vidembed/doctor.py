@@ -63,7 +63,7 @@ def examine(options: DoctorConfig) -> Iterator[Finding]:
 def _guarded(what: str, look: Callable[[], Finding]) -> Finding:
     try:
         return look()
-    except Exception as error:  # whatever breaks is the finding
+    except Exception as error:  # noqa: BLE001 - whatever breaks is the finding
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         return Finding("broken", what, text, "the features that need it fail until this works")
 
@@ -118,16 +118,16 @@ def _gpu() -> Finding:
 
 
 def _decoders() -> Finding:
+    import numpy as np
+
     from vidembed.decode.video import read_frames
     from vidembed.synthetic.codec import write_video
-
-    import numpy as np
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "test.mp4"
         write_video(path, np.zeros((8, 64, 64, 3), np.uint8), 8, 23)
         for decoder in ("decord", "pyav"):
-            frames, _ = read_frames(str(path), count=4, decoder=decoder)  # type: ignore[arg-type]
+            frames, _ = read_frames(str(path), count=4, decoder=decoder)
             if frames.shape != (4, 64, 64, 3):
                 return Finding("broken", "decoders", f"{decoder} returned {frames.shape}")
     from av.codec import codecs_available

@@ -1,12 +1,12 @@
 """Every error that vidembed raises, on one page.
 
     VidembedError
-    ├── UsageError            the words or the configuration are off; nothing was started  (exit 2)
+    ├── UsageError            exit 2: the words or the configuration are off; nothing was started
     │   ├── ConfigError       an option, or options that contradict each other
-    │   ├── ManifestError     a manifest that cannot be read or is inconsistent; names row and column
+    │   ├── ManifestError     a manifest that cannot be read or is inconsistent: names row, column
     │   ├── WeightsError      weights that are absent, unreachable, or of another network
     │   └── RunMismatchError  an existing run or collection was made with something else
-    ├── RunError              the job was started and failed as a whole                    (exit 1)
+    ├── RunError              exit 1: the job was started and failed as a whole
     └── ClipError             one video could not be embedded: becomes a row in failures/
 
 Each takes one message, so that it survives the pickling between worker processes. `ClipError` has a

@@ -1,4 +1,7 @@
-"""Project a run's vectors into Milvus: Parquet is the record, a collection can always be rebuilt."""
+"""Project a run's vectors into Milvus.
+
+Parquet is the record: a collection can be rebuilt from it at any time.
+"""
 
 from __future__ import annotations
 

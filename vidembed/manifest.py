@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ from vidembed import schema, sources
 from vidembed.errors import ManifestError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from numpy.typing import NDArray
 
     Reader = Callable[[str, "Columns"], Iterator[pa.Table]]
@@ -22,7 +23,25 @@ if TYPE_CHECKING:
 ID_COLUMNS = ("video_id", "id")
 URI_COLUMNS = ("uri", "path", "video_path")
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .ts .m2ts .mts .mpg .mpeg .flv .wmv .ogv .3gp .mxf .gif".split()
+    [
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".ts",
+        ".m2ts",
+        ".mts",
+        ".mpg",
+        ".mpeg",
+        ".flv",
+        ".wmv",
+        ".ogv",
+        ".3gp",
+        ".mxf",
+        ".gif",
+    ]
 )
 _LISTING_ROWS = 8192
 
@@ -316,8 +335,13 @@ def _jsonl(file: str) -> Iterator[pa.Table]:
 
 
 def _normalise(table: pa.Table, file: str, source: str, columns: Columns) -> pa.Table:
-    uri_name = _column(table, file, "address", columns.uri, URI_COLUMNS, required=True)
-    id_name = _column(table, file, "id", columns.id, ID_COLUMNS, required=False)
+    uri_name = _column(table, file, columns.uri, URI_COLUMNS)
+    id_name = _column(table, file, columns.id, ID_COLUMNS)
+    if uri_name is None:
+        raise ManifestError(
+            f"{file}: no column of addresses ({', '.join(URI_COLUMNS)}); it has "
+            f"{_listed_columns(table)}; name one with --uri-column"
+        )
     base = sources.parent(file)
     raw = _text(table[uri_name], file, uri_name)
     resolved = pa.array([None if u is None else sources.resolve(u, base) for u in raw.to_pylist()])
@@ -334,28 +358,11 @@ def _normalise(table: pa.Table, file: str, source: str, columns: Columns) -> pa.
     return pa.table(data)
 
 
-def _column(
-    table: pa.Table,
-    file: str,
-    what: str,
-    named: str | None,
-    usual: tuple[str, ...],
-    *,
-    required: bool,
-) -> str | None:
-    if named is not None:
-        if named not in table.column_names:
-            raise ManifestError(f"{file}: no column {named!r}; it has {_listed_columns(table)}")
-        return named
-    for name in usual:
-        if name in table.column_names:
-            return name
-    if required:
-        raise ManifestError(
-            f"{file}: no column of {what}es ({', '.join(usual)}); it has {_listed_columns(table)}; "
-            f"name one with --uri-column"
-        )
-    return None
+def _column(table: pa.Table, file: str, named: str | None, usual: tuple[str, ...]) -> str | None:
+    """The column that the user named, else the first usual one that is there, else None."""
+    if named is not None and named not in table.column_names:
+        raise ManifestError(f"{file}: no column {named!r}; it has {_listed_columns(table)}")
+    return named or next((name for name in usual if name in table.column_names), None)
 
 
 def _listed_columns(table: pa.Table) -> str:
@@ -363,12 +370,16 @@ def _listed_columns(table: pa.Table) -> str:
 
 
 def _text(column: pa.ChunkedArray, file: str, name: str) -> pa.ChunkedArray:
-    kind = column.type
-    if not (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
-    ):
-        if not pa.types.is_null(kind) and not pa.types.is_dictionary(kind):
-            raise ManifestError(f"{file}: column {name} holds {kind}, expected text")
+    allowed = (
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_string_view,
+        pa.types.is_dictionary,
+        pa.types.is_integer,
+        pa.types.is_null,
+    )
+    if not any(is_it(column.type) for is_it in allowed):
+        raise ManifestError(f"{file}: column {name} holds {column.type}, expected text")
     return column.cast(pa.string())
 
 

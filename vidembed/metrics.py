@@ -22,7 +22,8 @@ def ranks(scores: NDArray[np.float32], relevant: NDArray[np.int64]) -> NDArray[n
     own = scores[np.arange(len(scores)), relevant][:, None]
     above = (scores > own).sum(axis=1)
     level = (scores == own).sum(axis=1) - 1
-    return 1.0 + above + level / 2.0
+    found: NDArray[np.float64] = 1.0 + above + level / 2.0
+    return found
 
 
 def retrieval(found: NDArray[np.float64], gallery: int, ks: Sequence[int]) -> dict[str, Any]:

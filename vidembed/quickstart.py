@@ -42,10 +42,14 @@ def quickstart(options: QuickstartConfig) -> int:
     text, video = _example(manifest)
     _say(f"3. Searching the Milvus collection for “{text}”")
     commands.show_hits(
-        search(SearchConfig(text=text, milvus=database, collection=_COLLECTION, top=5))
+        search(
+            SearchConfig.make(
+                {"text": text, "milvus": database, "collection": _COLLECTION, "top": 5}
+            )
+        )
     )
     _say(f"4. Searching the run for videos like {video}")
-    commands.show_hits(search(SearchConfig(video=video, run=run, top=3)))
+    commands.show_hits(search(SearchConfig.make({"video": video, "run": run, "top": 3})))
     _say("5. Scoring: each caption is a query, its video the one right answer")
     evaluation = evaluate(EvaluateConfig(run=run, queries=manifest))
     commands.show_evaluation(evaluation)

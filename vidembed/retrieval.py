@@ -22,7 +22,10 @@ def similarity(
     dots: NDArray[np.float32] = queries @ vectors.T
     if metric != "L2":
         return dots
-    return 2 * dots - (queries**2).sum(axis=1)[:, None] - (vectors**2).sum(axis=1)[None, :]
+    found: NDArray[np.float32] = (
+        2 * dots - (queries**2).sum(axis=1)[:, None] - (vectors**2).sum(axis=1)[None, :]
+    )
+    return found
 
 
 def matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:

@@ -96,7 +96,8 @@ def _query(config: SearchConfig, spec: EncoderSpec) -> NDArray[np.float32]:
     """The query's vector, float32 [dim]."""
     encoder = registry.load(spec, config.device, "float32")
     if config.text is not None:
-        return encoder.encode_text([config.text])[0]
+        found: NDArray[np.float32] = encoder.encode_text([config.text])[0]
+        return found
     assert config.video is not None
     return encode_video_file(encoder, config.video)
 
@@ -109,7 +110,8 @@ def encode_video_file(encoder: Encoder, uri: str) -> NDArray[np.float32]:
         answer, pixels = worker.decode(request)
         masked = encoder.spec.clip.sampling.pad == "mask"
         valid = [answer.clips[0].frames] if masked else None
-        return encoder.encode_video(np.array(pixels), valid)[0]
+        found: NDArray[np.float32] = encoder.encode_video(np.array(pixels), valid)[0]
+        return found
     except ClipError as error:
         raise ConfigError(f"--video {error}") from error
     finally:

@@ -25,7 +25,7 @@ WRITE_CPUS = 0.25
 WRITE_TASK = {"num_cpus": WRITE_CPUS}
 
 
-class RunSink(Datasink[int]):
+class RunSink(Datasink[int]):  # type: ignore[misc]  # Ray is untyped
     """Commits what it is given to a run directory.
 
     `write` runs in workers, once for about `rows_per_part` rows, and may be retried: the run

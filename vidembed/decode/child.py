@@ -1,7 +1,7 @@
 """The process that decodes, and that may hang, crash or bloat: `python -m vidembed.decode.child`.
 
-It reads requests on standard input and answers on the file descriptor that was standard output, until
-its input ends. It imports neither torch nor ray. Its parent kills it when it takes too long.
+It reads requests on standard input and answers on the file descriptor that was standard output,
+until its input ends. It imports neither torch nor ray. Its parent kills it when it takes too long.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -126,7 +126,7 @@ class SharedFile:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._size = 0
 
-    def __enter__(self) -> SharedFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

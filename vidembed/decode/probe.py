@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
-from av.video.stream import VideoStream
 
 from vidembed.decode.facts import VideoFacts
 from vidembed.errors import ClipError
+
+if TYPE_CHECKING:
+    from av.video.stream import VideoStream
 
 # Containers that hold frames. Playlists and scripts (hls, dash, concat, image2 and their like) are
 # left out on purpose: they make a decoder open other files that the manifest never named.

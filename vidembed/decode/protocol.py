@@ -1,8 +1,8 @@
 """What a decode actor and its child process say to each other.
 
-Requests and answers are pickled dataclasses, each after its length in 8 bytes, over two pipes. Frames
-do not go through the pipe: the child writes them into a file that both map (in memory where there is
-room).
+Requests and answers are pickled dataclasses, each after its length in 8 bytes, over two pipes.
+Frames do not go through the pipe: the child writes them into a file that both map (in memory where
+there is room).
 """
 
 from __future__ import annotations

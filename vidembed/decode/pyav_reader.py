@@ -1,7 +1,7 @@
 """Frames through PyAV: slower to drive than decord, and right where decord is not.
 
-One pass in presentation order from the first wanted frame to the last. Damage is noticed: libavcodec
-conceals what it cannot decode and says so only in its log.
+One pass in presentation order from the first wanted frame to the last. Damage is noticed:
+libavcodec conceals what it cannot decode and says so only in its log.
 """
 
 from __future__ import annotations

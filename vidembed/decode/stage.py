@@ -65,7 +65,7 @@ class Decode:
         for row in rows.to_pylist():
             began = time.time()
             try:
-                answer, pixels, attempts = self._decode(row)
+                answer, pixels, _attempts = self._decode(row)
             except _FailedError as failed:
                 batch.add_failure(row, failed.error, failed.attempts)
                 self._tell(began, failures={failed.error.kind: 1})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -83,7 +84,8 @@ class DecodeWorker:
             env=_environment(),
         )
         self._served = 0
-        assert self._child.stdin is not None and self._child.stdout is not None
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
         try:
             send(self._child.stdin, self.limits)
             if not select.select([self._child.stdout], [], [], _START_SECONDS)[0]:
@@ -128,10 +130,8 @@ class DecodeWorker:
         child.wait()
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-                except BrokenPipeError:
-                    pass
         self._child = None
 
 
@@ -157,5 +157,5 @@ def _resident_bytes(pid: int) -> int:
         return 0
 
 
-def _page_size() -> Any:
-    return os.sysconf("SC_PAGE_SIZE")
+def _page_size() -> int:
+    return int(os.sysconf("SC_PAGE_SIZE"))

@@ -58,7 +58,7 @@ class Encode:
         vectors = np.zeros((len(clips), self._dim), np.float32)
         if len(good):
             vectors[good] = self._encode(clips, good)
-        finite = np.isfinite(vectors).all(axis=1)
+        finite: NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
         table = self._assemble(clips, vectors, finite)
         bad = int((~finite).sum())
         self._tally(

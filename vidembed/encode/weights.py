@@ -1,4 +1,7 @@
-"""Where weights are, what is in them, and how they are read: strictly, and never as open pickles."""
+"""Where weights are, what is in them, and how they are read.
+
+Strictly, and never as open pickles.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SIDE_FILES = ("config.json", "tokenizer.json", "vocab.json", "merges.txt")
 _HUB_PATTERNS = [*_SIDE_FILES, "model.safetensors", "pytorch_model.bin"]
 _MAX_BYTES = 64 << 30
+_MAX_HEADER = 100_000_000
 # Wrappers around a state dict, as training scripts write them.
 _WRAPPERS = ("model_state", "state_dict", "model")
 
@@ -130,7 +134,7 @@ def shapes(weights: Weights) -> dict[str, tuple[int, ...]]:
         with open(weights.file, "rb") as file:
             try:
                 length = int.from_bytes(file.read(8), "little")
-                header = json.loads(file.read(length)) if length < 100_000_000 else None
+                header = json.loads(file.read(length) if length < _MAX_HEADER else b"")
                 found = {k: tuple(v["shape"]) for k, v in header.items() if k != "__metadata__"}
             except (ValueError, AttributeError, KeyError, TypeError) as error:
                 raise WeightsError(f"{weights.file} is not a safetensors file") from error
@@ -153,7 +157,7 @@ def _unpickled(file: Path) -> Any:
 
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as first:
+    except Exception as first:  # noqa: BLE001 - torch raises whatever the pickle made it
         # Files of old torch versions (no zip archive) cannot be mapped.
         try:
             return torch.load(file, map_location="cpu", weights_only=True)
@@ -176,9 +180,10 @@ def peel(loaded: Any, file: Path) -> dict[str, Any]:
             loaded = loaded[wrapper]
     if not isinstance(loaded, dict) or not all(hasattr(v, "shape") for v in loaded.values()):
         raise WeightsError(f"{file} holds no dictionary of tensors")
-    if loaded and all(name.startswith("module.") for name in loaded):
-        loaded = {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
-    return loaded
+    found: dict[str, Any] = loaded
+    if found and all(name.startswith("module.") for name in found):
+        found = {name.removeprefix("module."): tensor for name, tensor in found.items()}
+    return found
 
 
 def check(

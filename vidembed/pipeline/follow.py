@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +48,7 @@ class Follower:
         )
         self._projection = Projection(run, config.milvus, spec)
         self._wake = threading.Event()
-        self._stop = False
+        self._stop = threading.Event()
         self._error = ""
         self._thread = threading.Thread(target=self._run, name="projection", daemon=True)
         self._thread.start()
@@ -85,19 +84,19 @@ class Follower:
         self._projection.close()
 
     def _halt(self) -> None:
-        self._stop = True
+        self._stop.set()
         self._wake.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop:
+        while not self._stop.is_set():
             self._wake.wait()
             self._wake.clear()
-            if self._stop:
+            if self._stop.is_set():
                 return
             try:
                 self._projection.catch_up()
                 self._error = ""
             except (RunError, ConfigError) as error:
                 self._error = str(error)
-                time.sleep(_RETRY_S)
+                self._stop.wait(_RETRY_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -50,7 +50,7 @@ class Progress:
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         self._console = Console(stderr=True, highlight=False)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -95,9 +95,10 @@ def describe(snapshot: Snapshot, total: int, elapsed: float) -> str:
     rate = done / elapsed if elapsed > 0 else 0.0
     left = f"{duration((total - done) / rate)} left" if rate > 0 else "time left unknown"
     shares = " ".join(f"{k} {v:.0%}" for k, v in snapshot.shares.items())
+    clips = snapshot.clips / max(elapsed, 1e-9)
     return (
-        f"{done:,}/{total:,} videos  {rate:.1f} videos/s  {snapshot.clips / max(elapsed, 1e-9):.1f} "
-        f"clips/s  {snapshot.failed:,} failed  {left}  bottleneck: {snapshot.bottleneck} "
+        f"{done:,}/{total:,} videos  {rate:.1f} videos/s  {clips:.1f} clips/s  "
+        f"{snapshot.failed:,} failed  {left}  bottleneck: {snapshot.bottleneck} "
         f"(busy: {shares})"
     )
 

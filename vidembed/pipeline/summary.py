@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
-import vidembed
 from vidembed import report_html, sources
+from vidembed._version import __version__
 from vidembed.report import STAGES, RunReport, Statistics, bottleneck, timeline
 from vidembed.store.done import survey
 
@@ -48,7 +48,7 @@ def record(config: EmbedConfig, spec: EncoderSpec) -> dict[str, Any]:
     """What run.json says: what was asked for, what makes its vectors comparable, and versions."""
     segments = {"seconds": config.segment_seconds, "stride": config.segment_stride}
     return {
-        "vidembed": vidembed.__version__,
+        "vidembed": __version__,
         "identity": {**spec.identity, "segments": segments},
         "fingerprint": spec.fingerprint,
         "dim": spec.dim,
@@ -66,7 +66,7 @@ def _place(spec: EncoderSpec) -> str:
 
 
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "vidembed": vidembed.__version__}
+    found = {"python": platform.python_version(), "vidembed": __version__}
     for name in _PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

@@ -15,8 +15,6 @@ from vidembed import schema, sources
 from vidembed.errors import ConfigError, RunError, RunMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     from numpy.typing import NDArray
 

@@ -11,17 +11,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vidembed import schema, sources
 from vidembed.errors import ConfigError, RunError, RunMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
 
 _OURS = (
     "run.json", "embeddings", "failures", "projections", "report.json", "report.html", "logs",
@@ -62,8 +65,8 @@ class Run:
         differences = _differences(there.get("identity", {}), record["identity"])
         if differences:
             raise RunMismatchError(
-                f"{uri} was made with something else: {'; '.join(differences)}. Name another --out, "
-                f"or --overwrite it"
+                f"{uri} was made with something else: {'; '.join(differences)}. Name another "
+                f"--out, or --overwrite it"
             )
         return cls(uri, there)
 
@@ -141,8 +144,8 @@ class Run:
                 table = parquet.read(columns=columns)
         except (pa.ArrowInvalid, OSError) as error:
             raise RunError(
-                f"{part} is damaged ({str(error).splitlines()[0]}): delete it, and embed again into "
-                f"the same --out to redo its videos"
+                f"{part} is damaged ({str(error).splitlines()[0]}): delete it, and embed again "
+                f"into the same --out to redo its videos"
             ) from error
         if marked is not None and marked.decode() != self.fingerprint:
             raise RunMismatchError(

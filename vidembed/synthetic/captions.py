@@ -7,10 +7,12 @@ template names all five attributes, each in its own place.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-from vidembed.synthetic.scenes import Scene
+    from vidembed.synthetic.scenes import Scene
 
 COLOR_WORDS: dict[str, tuple[str, ...]] = {
     "red": ("red", "red", "crimson", "scarlet"),
@@ -128,6 +130,7 @@ MOTION_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
         ("rests in place", "resting in place"),
     ),
 }
+ATTRIBUTES = ("color", "shape", "motion", "background", "pattern")
 TEMPLATES = (
     "a {color} {shape} {moves} on a {pattern} {background} background",
     "a {color} {shape} {moves} on a {background} {pattern} background",
@@ -147,11 +150,30 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     return _fill(TEMPLATES[int(rng.integers(len(TEMPLATES)))], scene, rng)
 
 
+def partial_caption(scene: Scene, rng: np.random.Generator) -> tuple[str, frozenset[str]]:
+    """Describe some attributes of a scene, as a person searching would, and say which.
+
+    Other scenes may well fit the same words.
+    """
+    names = frozenset(name for name in ATTRIBUTES if rng.uniform() < 0.6) or frozenset({"motion"})
+    adjective = "{color} " if "color" in names else ""
+    noun = "{shape}" if "shape" in names else ("shape", "object", "thing")[int(rng.integers(3))]
+    verb = (" {moves}", " {moving}", " that {moves}")[int(rng.integers(3))]
+    parts = ["a " if rng.uniform() < 0.6 else "", adjective, noun]
+    parts.append(verb if "motion" in names else "")
+    if names & {"pattern", "background"}:
+        parts.append(" on a ")
+        parts += [f"{{{name}}} " for name in ("pattern", "background") if name in names]
+        parts.append("background")
+    return _fill("".join(parts), scene, rng), names
+
+
 def all_words() -> list[str]:
     """Every caption part there is, for training a tokenizer: no word is missed by chance."""
     tables = (COLOR_WORDS, SHAPE_WORDS, PATTERN_WORDS)
     parts = [word for table in tables for words in table.values() for word in words]
     parts += [form for pairs in MOTION_WORDS.values() for pair in pairs for form in pair]
+    parts += ["something", "a shape", "an object", "a thing", "that"]
     return parts + [re.sub(r"{\w+}", " ", template) for template in TEMPLATES]
 
 

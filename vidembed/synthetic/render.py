@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import colorsys
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vidembed.synthetic.motions import PATHS
-from vidembed.synthetic.scenes import Scene
 from vidembed.synthetic.shapes import DISTANCES, Distance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vidembed.synthetic.scenes import Scene
 
 # Hue in degrees, saturation, value. Jitter keeps neighbours apart (see `_color`).
 _HSV: dict[str, tuple[float, float, float]] = {

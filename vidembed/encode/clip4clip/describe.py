@@ -1,4 +1,7 @@
-"""The facts of a CLIP4Clip or CLIP checkpoint, from its names and shapes: no torch for safetensors."""
+"""The facts of a CLIP4Clip or CLIP checkpoint, from its names and shapes.
+
+Needs no torch where the weights are safetensors.
+"""
 
 from __future__ import annotations
 

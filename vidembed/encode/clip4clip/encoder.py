@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from vidembed.errors import WeightsError
 from vidembed.pixels import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
 _TEXT_BATCH = 256
+_F = TypeVar("_F", bound="Callable[..., Any]")
 _CLIP_VOCABULARY = 49408
+
+
+def _no_gradients(function: _F) -> _F:
+    # torch's decorator loses the signature.
+    return torch.inference_mode()(function)
 
 
 class Clip4ClipEncoder:
@@ -47,13 +53,13 @@ class Clip4ClipEncoder:
         self.spec = spec
         self._device, self._dtype = device, dtype
         self._tokenizer = _tokenizer(found, architecture)
-        self._model = _build(architecture, _state(found, architecture, reference))
-        self._model.clip.to(dtype=dtype)
+        self._model = _build(architecture, _state(found, architecture, from_reference=reference))
+        self._model.clip.to(dtype=dtype)  # type: ignore[call-arg]  # wrapped by transformers
         self._model.to(device=device)
         self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(_STD, device=device).view(1, 3, 1, 1)
 
-    @torch.inference_mode()
+    @_no_gradients
     def encode_video(
         self, frames: NDArray[np.uint8], valid: Sequence[int] | None = None
     ) -> NDArray[np.float32]:
@@ -72,7 +78,7 @@ class Clip4ClipEncoder:
         pooled = self._model.pool(padded.view(batch, count, -1), mask.to(self._device))
         return _numpy(pooled)
 
-    @torch.inference_mode()
+    @_no_gradients
     def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """n texts to float32 [n, dim]."""
         if isinstance(texts, str):
@@ -119,11 +125,11 @@ def _numpy(vectors: torch.Tensor) -> NDArray[np.float32]:
 
 
 def _state(
-    found: files.Weights, architecture: Architecture, reference: bool
+    found: files.Weights, architecture: Architecture, *, from_reference: bool
 ) -> dict[str, torch.Tensor]:
     """The file's tensors under our names, float32."""
     tensors = layout.drop_ignored(files.tensors(found))
-    if not reference:
+    if not from_reference:
         return {k: v.float() for k, v in tensors.items()}
     table = layout.renames(architecture, {k: tuple(v.shape) for k, v in tensors.items()})
     state = {}

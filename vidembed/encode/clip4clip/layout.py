@@ -90,8 +90,8 @@ def detect(shapes: Mapping[str, Shape]) -> Architecture:
 def _head(shapes: Mapping[str, Shape]) -> Head:
     if "similarity_dense.weight" in shapes:
         raise WeightsError(
-            "a tightTransf checkpoint scores pairs of text and video and has no vectors of its own: "
-            "it cannot be embedded or indexed"
+            "a tightTransf checkpoint scores pairs of text and video and has no vectors of its "
+            "own: it cannot be embedded or indexed"
         )
     if any(name.startswith("transformerClip.") for name in shapes):
         return "seqTransf"

@@ -6,12 +6,14 @@ arXiv 2104.08860, and its official repository ArrowLuo/CLIP4Clip.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel
 
-from vidembed.encode.clip4clip.layout import Architecture
-
+if TYPE_CHECKING:
+    from vidembed.encode.clip4clip.layout import Architecture
 
 # The reference masks padded frames with a large finite number, not with -inf: a clip without a
 # single valid frame must stay finite.
@@ -123,6 +125,8 @@ class Clip4Clip(nn.Module):
         """Token ids [n, length] to unit vectors [n, dim]. Pooled at the first end-of-text."""
         text = self.clip.text_model
         hidden = text(input_ids=ids).last_hidden_state
-        end = (ids == self.clip.config.text_config.eos_token_id).int().argmax(dim=-1)
+        # The vocabulary's last id ends a text; a text that is cut still has it.
+        last = text.embeddings.token_embedding.num_embeddings - 1
+        end = torch.eq(ids, last).int().argmax(dim=-1)
         pooled = hidden[torch.arange(len(ids), device=ids.device), end]
         return nn.functional.normalize(self.clip.text_projection(pooled), dim=-1)

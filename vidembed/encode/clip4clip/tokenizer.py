@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import gzip
 import html
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ftfy
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 START = "<|startoftext|>"
 END = "<|endoftext|>"
