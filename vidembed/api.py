@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from vidembed.config import EmbedConfig, EvaluateConfig, LoadConfig, SearchConfig
 
 if TYPE_CHECKING:
-    from vidembed.evaluate import Evaluation
-    from vidembed.load import Loaded
+    from vidembed.evaluation import Evaluation
+    from vidembed.loading import Loaded
+    from vidembed.query import Hit
     from vidembed.report import RunReport
-    from vidembed.search import Hit
 
 
 def embed(manifest: str, out: str, **options: Any) -> RunReport:
@@ -29,14 +29,14 @@ def embed(manifest: str, out: str, **options: Any) -> RunReport:
 
 def load(run: RunReport | str, milvus: str, **options: Any) -> Loaded:
     """Project a run's vectors into a Milvus collection; options: those of `vidembed load`."""
-    from vidembed.load import load as job
+    from vidembed.loading import load as job
 
     return job(LoadConfig.make({"run": _place(run), "milvus": milvus, **options}))
 
 
 def evaluate(run: RunReport | str, queries: str, **options: Any) -> Evaluation:
     """Retrieval metrics of a run for captioned queries; options: those of `vidembed evaluate`."""
-    from vidembed.evaluate import evaluate as job
+    from vidembed.evaluation import evaluate as job
 
     return job(EvaluateConfig.make({"run": _place(run), "queries": queries, **options}))
 
@@ -46,7 +46,7 @@ def search(text: str | None = None, **options: Any) -> list[Hit]:
 
     options: those of `vidembed search`: `run=` or `milvus=`, `video=` in place of a text, `top=`.
     """
-    from vidembed.search import search as job
+    from vidembed.query import search as job
 
     return job(SearchConfig.make({"text": text, **options}))
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
         LoadConfig,
         SearchConfig,
     )
-    from vidembed.evaluate import Evaluation
+    from vidembed.evaluation import Evaluation
+    from vidembed.query import Hit
     from vidembed.report import RunReport
-    from vidembed.search import Hit
 
 
 def embed(options: EmbedConfig) -> int:
@@ -55,7 +55,7 @@ def show_report(report: RunReport) -> None:
 
 
 def load(options: LoadConfig) -> int:
-    from vidembed.load import load as job
+    from vidembed.loading import load as job
 
     found = job(options)
     print(
@@ -66,7 +66,7 @@ def load(options: LoadConfig) -> int:
 
 
 def evaluate(options: EvaluateConfig) -> int:
-    from vidembed.evaluate import evaluate as job
+    from vidembed.evaluation import evaluate as job
 
     evaluation = job(options)
     show_evaluation(evaluation)
@@ -91,7 +91,7 @@ def _number(value: float) -> str:
 
 
 def search(options: SearchConfig) -> int:
-    from vidembed.search import search as job
+    from vidembed.query import search as job
 
     hits = job(options)
     if options.as_json:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from vidembed import commands
 from vidembed.config import EmbedConfig, EvaluateConfig, SearchConfig
-from vidembed.evaluate import evaluate
+from vidembed.evaluation import evaluate
 from vidembed.pipeline.flow import embed
-from vidembed.search import search
+from vidembed.query import search
 from vidembed.synthetic import write_corpus
 
 if TYPE_CHECKING:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import mmap
 import os
 import signal
 import sys
-import tempfile
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vidembed.decode.probe import probe
 from vidembed.decode.protocol import Answer, ClipFacts, receive, send
+from vidembed.decode.shared import SharedFrames
 from vidembed.decode.video import local_copy, plan_clips, read_indices
 from vidembed.errors import ClipError
 from vidembed.pixels import prepare_frame
@@ -29,13 +28,11 @@ if TYPE_CHECKING:
     from vidembed.decode.protocol import Limits, Request
     from vidembed.decode.video import ClipPlan
 
-# Beyond this, frames go to disk: a video of a thousand segments must not fill the memory.
-_IN_MEMORY = 256 << 20
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    parent = int(sys.argv[1])
+    parent, memory, disk = map(int, sys.argv[1:])
     _die_with(parent)
     # Whatever a library prints must not end up between two answers.
     answers = os.fdopen(os.dup(1), "wb")
@@ -44,19 +41,19 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     limits: Limits = receive(requests)
     drill = _drill()
-    with SharedFile() as shared:
-        send(answers, "ready")
-        while True:
-            try:
-                request: Request = receive(requests)
-            except EOFError:
-                return
-            if drill is not None:
-                drill(request.uri)
-            send(answers, answer(request, limits, shared))
+    shared = SharedFrames(memory, disk)
+    send(answers, "ready")
+    while True:
+        try:
+            request: Request = receive(requests)
+        except EOFError:
+            return
+        if drill is not None:
+            drill(request.uri)
+        send(answers, answer(request, limits, shared))
 
 
-def answer(request: Request, limits: Limits, shared: SharedFile) -> Answer:
+def answer(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
     """Decode one video; what is wrong with it is part of the answer."""
     try:
         with local_copy(request.uri, limits.file_bytes) as path:
@@ -69,7 +66,7 @@ def answer(request: Request, limits: Limits, shared: SharedFile) -> Answer:
         return Answer(kind="ReadFailed", message=f"{request.uri}: {error}")
 
 
-def _decode(request: Request, path: str, limits: Limits, shared: SharedFile) -> Answer:
+def _decode(request: Request, path: str, limits: Limits, shared: SharedFrames) -> Answer:
     if os.path.exists(path) and os.path.getsize(path) > limits.file_bytes:
         raise ClipError("TooLarge", f"{path}: more than {limits.file_bytes:,} bytes")
     facts = probe(path)
@@ -80,7 +77,7 @@ def _decode(request: Request, path: str, limits: Limits, shared: SharedFile) -> 
     except ClipError as error:
         raise ClipError(error.kind, f"{path}: {error.message}") from error
     todo = [k for k in range(len(plans)) if k not in request.skip]
-    clips = shared.reserve(len(todo), request.spec.shape)
+    clips, on_disk = shared.writable(len(todo), request.spec.shape)
     size = _fill(request, path, facts, [plans[k] for k in todo], clips)
     return Answer(
         clips=tuple(
@@ -92,7 +89,7 @@ def _decode(request: Request, path: str, limits: Limits, shared: SharedFile) -> 
         fps=facts.fps,
         width=size[1],
         height=size[0],
-        path=shared.path,
+        on_disk=on_disk,
     )
 
 
@@ -116,62 +113,6 @@ def _fill(
         for c, t in more:
             clips[c, t] = clips[c0, t0]
     return size
-
-
-class SharedFile:
-    """A file that parent and child map: in memory where it fits, else in the temporary folder."""
-
-    def __init__(self) -> None:
-        self.path = ""
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._size = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._drop()
-
-    def reserve(self, clips: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """Writable uint8 [clips, *shape] at the start of the file."""
-        size = clips * int(np.prod(shape))
-        if size == 0:
-            return np.empty((0, *shape), np.uint8)
-        if size > self._size or self._size > _IN_MEMORY:
-            self._drop()
-            self._make(size)
-        with open(self.path, "r+b") as file:
-            buffer = mmap.mmap(file.fileno(), size)
-        return np.frombuffer(buffer, np.uint8).reshape(clips, *shape)
-
-    def _make(self, size: int) -> None:
-        memory = size <= _IN_MEMORY and os.path.isdir("/dev/shm")
-        for place in ["/dev/shm"] * memory + [tempfile.gettempdir()]:
-            folder = tempfile.TemporaryDirectory(prefix="vidembed-", dir=place)
-            path = os.path.join(folder.name, "clips")
-            try:
-                # Reserve the blocks now: a full /dev/shm would otherwise end in a bus error at
-                # the first write beyond it. Containers often have only 64 MB there.
-                with open(path, "wb") as file:
-                    _allocate(file.fileno(), size)
-            except OSError:
-                folder.cleanup()
-                continue
-            self._folder, self.path, self._size = folder, path, size
-            return
-        raise ClipError("TooLarge", f"no room for {size:,} bytes of frames in the temporary folder")
-
-    def _drop(self) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
-        self._folder, self.path, self._size = None, "", 0
-
-
-def _allocate(descriptor: int, size: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.ftruncate(descriptor, size)
 
 
 def _die_with(parent: int) -> None:

@@ -43,6 +43,9 @@ def read(
 
 
 def _check(reader: decord.VideoReader, facts: VideoFacts, wanted: NDArray[np.int64]) -> None:
+    if facts.open_gop:
+        # It seeks to the keyframe and then counts frames, of which the decoder drops the first.
+        raise DecordDisagreesError("an open GOP, after whose keyframes it miscounts")
     if len(reader) != facts.n_frames:
         raise DecordDisagreesError(f"{len(reader)} frames where the packets say {facts.n_frames}")
     times = reader.get_frame_timestamp(wanted)[:, 0] - reader.get_frame_timestamp(0)[0]

@@ -20,6 +20,8 @@ class VideoFacts:
         gives none or gives one twice, so that frames must be counted.
     fps: mean frames per second; duration_s: to the end of the last frame.
     stream_index: of the video stream that is meant, among all streams of the container.
+    open_gop: some frames are shown before a keyframe that they follow in the file, so that they
+        cannot be decoded after a seek to it.
     """
 
     times: NDArray[np.float64]
@@ -29,6 +31,7 @@ class VideoFacts:
     container: str
     codec: str
     stream_index: int
+    open_gop: bool
 
     @property
     def n_frames(self) -> int:

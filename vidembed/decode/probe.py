@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -12,6 +13,8 @@ from vidembed.decode.facts import VideoFacts
 from vidembed.errors import ClipError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from av.video.stream import VideoStream
 
 # Containers that hold frames. Playlists and scripts (hls, dash, concat, image2 and their like) are
@@ -78,42 +81,51 @@ def probe(path: str) -> VideoFacts:
             raise ClipError(
                 "TooLarge", f"{path}: {context.width}x{context.height} is over {MAX_PIXELS} pixels"
             )
-        pts, known, last_duration = _packet_times(container, stream, path)
+        packets = _packets(container, stream, path)
+        pts, known = packets.pts, packets.known
         time_base = float(stream.time_base or 0)
         fps = float(stream.average_rate or stream.guessed_rate or 0) or 25.0
         times = (pts - pts[0]) * time_base if known and time_base else np.arange(len(pts)) / fps
-        frame_s = last_duration * time_base if known and last_duration else 1.0 / fps
+        frame_s = packets.last_duration * time_base if known else 0.0
         return VideoFacts(
             times=times.astype(np.float64),
             pts=pts if known else None,
             fps=fps,
-            duration_s=float(times[-1] + frame_s),
+            duration_s=float(times[-1] + (frame_s or 1.0 / fps)),
             container=container.format.name.partition(",")[0],
             codec=context.name,
             stream_index=stream.index,
+            open_gop=packets.open_gop,
         )
 
 
-def _packet_times(
-    container: Any, stream: VideoStream, path: str
-) -> tuple[np.ndarray[Any, np.dtype[np.int64]], bool, int]:
-    """Sorted timestamps of the frames that will be shown, whether they are trustworthy as keys,
-    and the duration of the last one (in time base units, 0 unknown).
+@dataclass(frozen=True, slots=True)
+class _Packets:
+    """pts: of the frames that will be shown, sorted; known: whether they are trustworthy as keys;
+    last_duration: of the last one, in time base units, 0 unknown.
     """
+
+    pts: np.ndarray[Any, np.dtype[np.int64]]
+    known: bool
+    last_duration: int
+    open_gop: bool
+
+
+def _packets(container: Any, stream: VideoStream, path: str) -> _Packets:
     times: list[int] = []
     known = True
     duration = 0
+    open_gop = False
+    keyframe: int | None = None
     try:
-        for packet in container.demux(stream):
-            if not packet.size or packet.is_discard:
-                # Without bytes: the flush. To be discarded: before an edit list's start.
-                continue
-            if packet.is_corrupt:
-                raise ClipError("Truncated", f"{path}: the data of a frame is cut off")
+        for packet in _shown(container, stream, path):
             if packet.pts is None:
                 known = False
             times.append(packet.pts if packet.pts is not None else len(times))
             duration = packet.duration or duration
+            if packet.is_keyframe:
+                keyframe = times[-1]
+            open_gop = open_gop or (keyframe is not None and times[-1] < keyframe)
             if len(times) > MAX_FRAMES:
                 raise ClipError("TooLarge", f"{path}: more than {MAX_FRAMES:,} frames")
     except av.error.FFmpegError as error:
@@ -128,9 +140,19 @@ def _packet_times(
             "Truncated", f"{path}: {len(times)} of {declared} declared frames are there"
         )
     pts = np.sort(np.array(times, np.int64))
-    if known and len(pts) > 1 and not (np.diff(pts) > 0).all():
+    if len(pts) > 1 and not (np.diff(pts) > 0).all():
         known = False
-    return pts, known, duration
+    return _Packets(pts, known, duration, open_gop)
+
+
+def _shown(container: Any, stream: VideoStream, path: str) -> Iterator[Any]:
+    """The packets of frames that will be shown, as the file has them: in the order of decoding."""
+    for packet in container.demux(stream):
+        # Without bytes: the flush. To be discarded: before an edit list's start.
+        if packet.size and not packet.is_discard:
+            if packet.is_corrupt:
+                raise ClipError("Truncated", f"{path}: the data of a frame is cut off")
+            yield packet
 
 
 def _is_cut(path: str, declared: int, found: int) -> bool:

@@ -1,8 +1,7 @@
 """What a decode actor and its child process say to each other.
 
 Requests and answers are pickled dataclasses, each after its length in 8 bytes, over two pipes.
-Frames do not go through the pipe: the child writes them into a file that both map (in memory where
-there is room).
+Frames do not go through the pipe: the child writes them into a file that both map (see `shared`).
 """
 
 from __future__ import annotations
@@ -51,7 +50,9 @@ class ClipFacts:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """All clips of one video, or the failure that stands for all of them."""
+    """All clips of one video, or the failure that stands for all of them. on_disk: in which of the
+    two shared files their pixels are.
+    """
 
     clips: tuple[ClipFacts, ...] = ()
     segments: int = 0
@@ -59,7 +60,7 @@ class Answer:
     fps: float | None = None
     width: int | None = None
     height: int | None = None
-    path: str = ""
+    on_disk: bool = False
     kind: str | None = None
     message: str | None = None
 

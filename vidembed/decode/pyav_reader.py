@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from vidembed.decode.facts import VideoFacts
 
+# Frames that a decoder may hold back before one is shown, in H.264 and HEVC alike.
+_MOST_REORDERED = 16
+
 # Without a level no message is kept, and damage would pass unseen.
 av.logging.set_level(av.logging.ERROR)
 av.logging.set_skip_repeated(False)
@@ -65,7 +68,10 @@ def _frames(
 ) -> Iterator[tuple[int, Any, bool]]:
     """(index in presentation order, frame, whether it may be damaged), in that order."""
     if facts.pts is not None and first > 0:
-        container.seek(int(facts.pts[first]), stream=stream, backward=True)
+        # A seek goes by the times of decoding: in an open GOP it may find a keyframe that is
+        # shown only after the frame that is wanted.
+        start = max(0, first - _MOST_REORDERED) if facts.open_gop else first
+        container.seek(int(facts.pts[start]), stream=stream, backward=True)
     counted = 0
     damaged = False
     for frames, complaint in _decoded(container, stream):

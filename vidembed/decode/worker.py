@@ -7,18 +7,18 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import time
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import IO, TYPE_CHECKING
 
 from vidembed.decode.protocol import Answer, Limits, receive, send
+from vidembed.decode.shared import SharedFrames
 from vidembed.errors import ClipError, RunError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-    from vidembed.clips import ClipSpec
     from vidembed.decode.protocol import Request
 
 _START_SECONDS = 120.0
@@ -36,7 +36,7 @@ class DecodeWorker:
     def __init__(self, limits: Limits | None = None, recycle_after: int = RECYCLE_AFTER) -> None:
         self.limits = limits or Limits()
         self._recycle_after = recycle_after
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: _Child | None = None
         self._served = 0
 
     def decode(self, request: Request) -> tuple[Answer, NDArray[np.uint8]]:
@@ -50,96 +50,116 @@ class DecodeWorker:
         child = self._running()
         self._served += 1
         try:
-            assert child.stdin is not None
-            send(child.stdin, request)
+            send(child.requests, request)
             answer = self._wait(child, request.uri)
         except (BrokenPipeError, EOFError) as error:
-            raise self._died(child, request.uri) from error
+            self._kill()
+            how = _manner_of_death(child.process.returncode)
+            raise ClipError(
+                "DecoderCrash", f"{request.uri}: the decoder process died ({how})"
+            ) from error
         if answer.kind is not None:
             raise ClipError(answer.kind, answer.message or "")
-        return answer, _map(answer, request.spec)
+        shape = request.spec.shape
+        return answer, child.frames.readable(len(answer.clips), shape, on_disk=answer.on_disk)
 
     def close(self) -> None:
         """End the child: by closing its input, and by force if that does not help."""
         child, self._child = self._child, None
-        if child is None:
-            return
-        try:
-            if child.stdin is not None:
-                child.stdin.close()
-            child.wait(timeout=2)
-        except (subprocess.TimeoutExpired, OSError):
-            child.kill()
-            child.wait()
-        if child.stdout is not None:
-            child.stdout.close()
+        if child is not None:
+            child.end(patience_s=2.0)
 
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._child is not None and self._child.poll() is None:
-            return self._child
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", "vidembed.decode.child", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=_environment(),
-        )
+    def _kill(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.end(patience_s=0.0)
+
+    def _running(self) -> _Child:
+        if self._child is not None:
+            if self._child.process.poll() is None:
+                return self._child
+            self._kill()
+        self._child = child = _Child()
         self._served = 0
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
         try:
-            send(self._child.stdin, self.limits)
-            if not select.select([self._child.stdout], [], [], _START_SECONDS)[0]:
+            send(child.requests, self.limits)
+            if not select.select([child.answers], [], [], _START_SECONDS)[0]:
                 raise EOFError
-            receive(self._child.stdout)
+            receive(child.answers)
         except (EOFError, BrokenPipeError) as error:
-            self._kill(self._child)
+            self._kill()
             raise RunError(
-                "the decode process does not start; `python -m vidembed.decode.child 0` in the "
-                "environment of the workers says why"
+                "the decode process does not start; `python -c 'import vidembed.decode.child'` in "
+                "the environment of the workers says why"
             ) from error
-        return self._child
+        return child
 
-    def _wait(self, child: subprocess.Popen[bytes], uri: str) -> Answer:
+    def _wait(self, child: _Child, uri: str) -> Answer:
         deadline = time.monotonic() + self.limits.seconds
-        assert child.stdout is not None
-        while not select.select([child.stdout], [], [], _POLL_SECONDS)[0]:
+        while not select.select([child.answers], [], [], _POLL_SECONDS)[0]:
             if time.monotonic() > deadline:
-                self._kill(child)
+                self._kill()
                 raise ClipError(
                     "Timeout",
                     f"{uri}: not decoded within {self.limits.seconds:g} s (--decode-timeout)",
                 )
-            if _resident_bytes(child.pid) > self.limits.memory_bytes:
-                self._kill(child)
+            if _resident_bytes(child.process.pid) > self.limits.memory_bytes:
+                self._kill()
                 raise ClipError(
                     "TooLarge",
                     f"{uri}: decoding it took more than {self.limits.memory_bytes:,} bytes of "
                     "memory (--decode-memory)",
                 )
-        answer: Answer = receive(child.stdout)
+        answer: Answer = receive(child.answers)
         return answer
 
-    def _died(self, child: subprocess.Popen[bytes], uri: str) -> ClipError:
-        self._kill(child)
-        code = child.returncode
-        how = f"signal {-code}" if code < 0 else f"exit status {code}"
-        return ClipError("DecoderCrash", f"{uri}: the decoder process died ({how})")
 
-    def _kill(self, child: subprocess.Popen[bytes]) -> None:
-        child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
-        self._child = None
+class _Child:
+    """One child process with all that is its own: pipes, shared files, a temporary folder.
+
+    The folder is the parent's to remove, for a child that is killed leaves there what it fetched.
+    """
+
+    def __init__(self) -> None:
+        self.frames = SharedFrames.create()
+        self._folder = tempfile.TemporaryDirectory(prefix="vidembed-", ignore_cleanup_errors=True)
+        words = map(str, (os.getpid(), *self.frames.descriptors))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "vidembed.decode.child", *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=_environment() | {"TMPDIR": self._folder.name},
+            pass_fds=self.frames.descriptors,
+        )
+
+    @property
+    def requests(self) -> IO[bytes]:
+        assert self.process.stdin is not None
+        return self.process.stdin
+
+    @property
+    def answers(self) -> IO[bytes]:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def end(self, patience_s: float) -> None:
+        """Close its input, wait so long for it to go, then kill it; leaves nothing behind."""
+        with contextlib.suppress(OSError):
+            self.requests.close()
+        try:
+            if not patience_s:
+                self.process.kill()
+            self.process.wait(patience_s or None)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.answers.close()
+        self.frames.close()
+        self._folder.cleanup()
 
 
-def _map(answer: Answer, spec: ClipSpec) -> NDArray[np.uint8]:
-    shape = (len(answer.clips), *spec.shape)
-    if not answer.clips:
-        return np.empty(shape, np.uint8)
-    return np.memmap(answer.path, np.uint8, mode="r", shape=shape)
+def _manner_of_death(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit status {code}"
 
 
 def _environment() -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
+import ray.data
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vidembed import sources
@@ -82,7 +83,8 @@ def connected(address: str | None, run: Run) -> Iterator[None]:
     stopped afterwards. Ray's own messages go to RUN/logs.
     """
     if ray.is_initialized():
-        yield
+        with _own_context():
+            yield
         return
     with tempfile.TemporaryDirectory(prefix="vidembed-") as folder:
         log = os.path.join(folder, "driver.log")
@@ -108,7 +110,8 @@ def _session(address: str | None, run: Run) -> Iterator[None]:
         ) from error
     _quieten()
     try:
-        yield
+        with _own_context():
+            yield
     finally:
         _keep_logs(run)
         ray.shutdown()
@@ -148,15 +151,23 @@ def _sees(node_id: str, path: str) -> Any:
     return look.options(scheduling_strategy=where).remote(path)
 
 
-def _quieten() -> None:
-    """Keep Ray Data's bars and notices off the terminal; its own log file still has them."""
-    import ray.data
-
+@contextmanager
+def _own_context() -> Iterator[None]:
+    """Ray Data's bars and notices off, as long as the job runs; a user's session has them back."""
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    # max_restarts and the CPUs of write tasks have no other way in yet; the version is pinned.
-    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+    before = context.enable_progress_bars, context.print_on_execution_start
+    context.enable_progress_bars = context.print_on_execution_start = False
+    with warnings.catch_warnings():
+        # max_restarts and the CPUs of write tasks have no other way in yet; the version is pinned.
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        try:
+            yield
+        finally:
+            context.enable_progress_bars, context.print_on_execution_start = before
+
+
+def _quieten() -> None:
+    """Keep Ray's log lines off the terminal; its own log files still have them."""
     for name in ("ray", "ray.data"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.ERROR)

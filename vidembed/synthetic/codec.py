@@ -39,7 +39,7 @@ def through_h264(pixels: NDArray[np.uint8], fps: int, crf: int) -> NDArray[np.ui
     buffer = io.BytesIO()
     write_video(buffer, pixels, fps, crf)
     buffer.seek(0)
-    with av.open(buffer) as container:
+    with av.open(buffer, "r") as container:
         container.streams.video[0].thread_count = 1
         frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
     return np.stack(frames)

@@ -63,12 +63,14 @@ def _circle(x: Grid, y: Grid) -> Grid:
 
 
 def _ring(x: Grid, y: Grid) -> Grid:
-    return np.abs(np.hypot(x, y) - np.float32(0.75)) - np.float32(0.23)
+    ring: Grid = np.abs(np.hypot(x, y) - np.float32(0.75)) - np.float32(0.23)
+    return ring
 
 
 def _crescent(x: Grid, y: Grid) -> Grid:
     bite = np.hypot(x - np.float32(0.5), y + np.float32(0.1)) - np.float32(0.78)
-    return np.maximum(np.hypot(x, y) - 1, -bite)
+    moon: Grid = np.maximum(np.hypot(x, y) - 1, -bite)
+    return moon
 
 
 # Each within the square [-1, 1]; x to the right, y downwards.

@@ -1,20 +1,27 @@
-"""Training clips for `clip4clip-tiny`: drawn, sent through H.264, and kept as pixels.
+"""Training data of `clip4clip-tiny`: clips drawn and sent through H.264, and the vocabulary.
 
 Only combinations that are not held out are drawn.
 """
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from tokenizers import Tokenizer, models, trainers
 
 from vidembed.clips import Resize
+from vidembed.encode.clip4clip.tokenizer import (
+    END_OF_WORD,
+    byte_symbols,
+    clean,
+    pre_tokenizer,
+)
 from vidembed.pixels import prepare
+from vidembed.synthetic.captions import all_words
 from vidembed.synthetic.codec import through_h264
 from vidembed.synthetic.corpus import CorpusFormat
 from vidembed.synthetic.render import render_at
@@ -27,6 +34,12 @@ from vidembed.synthetic.scenes import (
     Scene,
     all_scenes,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "color": COLORS,
@@ -134,3 +147,19 @@ def labels(scenes: Sequence[Scene]) -> NDArray[np.int64]:
     """Attribute values as numbers: int64 [n, 5], columns in the order of `ATTRIBUTES`."""
     rows = [[v.index(getattr(s, name)) for name, v in ATTRIBUTES.items()] for s in scenes]
     return np.array(rows, np.int64)
+
+
+def train_merges() -> list[str]:
+    """Learn merges until every word of the captions is one token."""
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
+    tokenizer.pre_tokenizer = pre_tokenizer()
+    trainer = trainers.BpeTrainer(
+        vocab_size=4096,
+        min_frequency=1,
+        initial_alphabet=byte_symbols(),
+        end_of_word_suffix=END_OF_WORD,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([clean(words) for words in all_words()], trainer)
+    merges: list[list[str]] = json.loads(tokenizer.to_str())["model"]["merges"]
+    return [" ".join(pair) for pair in merges]

@@ -110,10 +110,12 @@ class ClipTokenizer:
 
     @property
     def vocab_size(self) -> int:
+        """Number of ids, start and end included."""
         return int(self._tokenizer.get_vocab_size())
 
     @property
     def start_id(self) -> int:
+        """The last id but one."""
         return self.vocab_size - 2
 
     @property
@@ -130,6 +132,6 @@ class ClipTokenizer:
             [clean(text) for text in texts], add_special_tokens=False
         )
         for row, encoding in zip(out, encodings, strict=True):
-            ids = [self.start_id, *encoding.ids][: context_length - 1] + [self.end_id]
+            ids = [self.start_id, *encoding.ids[: context_length - 2], self.end_id]
             row[: len(ids)] = ids
         return out

@@ -18,20 +18,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors.torch import save as to_bytes
-from tokenizers import Tokenizer, models, trainers
 from torch import Tensor, nn
 
 from vidembed.encode.clip4clip.layout import Architecture
 from vidembed.encode.clip4clip.model import Clip4Clip
-from vidembed.encode.clip4clip.tiny_data import ATTRIBUTES, FRAMES, SIZE, Batches, Pool, labels
-from vidembed.encode.clip4clip.tokenizer import (
-    END_OF_WORD,
-    ClipTokenizer,
-    byte_symbols,
-    clean,
-    pre_tokenizer,
+from vidembed.encode.clip4clip.tiny_data import (
+    ATTRIBUTES,
+    FRAMES,
+    SIZE,
+    Batches,
+    Pool,
+    labels,
+    train_merges,
 )
-from vidembed.synthetic.captions import all_words, caption, partial_caption
+from vidembed.encode.clip4clip.tokenizer import ClipTokenizer
+from vidembed.synthetic.captions import caption, partial_caption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,7 +50,7 @@ _SEEN_IN_A_FRAME = ("color", "shape", "background", "pattern")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Everything that training depends on."""
+    """Everything that training depends on, and the machine's speed where the clock ends it."""
 
     seed: int = 0
     steps: int = 2000
@@ -93,22 +94,6 @@ def architecture(vocabulary: int) -> Architecture:
     vision = tower(192, 4) | {"image_size": SIZE, "patch_size": 16}
     clip = {"projection_dim": 128, "text_config": text, "vision_config": vision}
     return Architecture(clip=clip, head="seqTransf", head_layers=2)
-
-
-def train_merges() -> list[str]:
-    """Learn merges until every word of the captions is one token."""
-    tokenizer = Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
-    tokenizer.pre_tokenizer = pre_tokenizer()
-    trainer = trainers.BpeTrainer(
-        vocab_size=4096,
-        min_frequency=1,
-        initial_alphabet=byte_symbols(),
-        end_of_word_suffix=END_OF_WORD,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([clean(words) for words in all_words()], trainer)
-    merges: list[list[str]] = json.loads(tokenizer.to_str())["model"]["merges"]
-    return [" ".join(pair) for pair in merges]
 
 
 class Labels(nn.Module):
@@ -166,7 +151,7 @@ class Trainer:
             *self.clip_labels.parameters(),
         ]
         self.parameters = parameters
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [p for p in parameters if p.ndim > 1]},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
@@ -215,11 +200,12 @@ class Trainer:
         fits = (same | ~named[:, None, :]).all(dim=-1)
         return texts, fits & ~torch.eye(len(scenes), dtype=torch.bool)
 
-    def update(self, loss: Tensor, rate: float) -> float:
+    def update(self, loss: Tensor, learning_rate: float) -> float:
+        """One step of the optimizer; returns the loss as a number."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         with torch.no_grad():
@@ -273,6 +259,7 @@ def train(recipe: Recipe, out: Path, cache: Path) -> None:
         loss = trainer.update(trainer.frame_step(), rate(recipe, step, progress, floor=0.3))
         if step % 100 == 0:
             print(f"frames {step} loss {loss:.3f} {time.monotonic() - began:.0f} s", flush=True)
+    save(trainer, merges, 0, out)
     left = recipe.max_minutes - (time.monotonic() - began) / 60
     step = 0
     for step, progress in schedule(recipe.steps, left):
@@ -286,13 +273,15 @@ def train(recipe: Recipe, out: Path, cache: Path) -> None:
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
     parser.add_argument("--cache", type=Path, help="folder for drawn clips; default: --out")
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
-    parser.add_argument("--seed", type=int, default=0)
+    default = Recipe()
+    parser.add_argument("--steps", type=int, default=default.steps)
+    parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--max-minutes", type=float, default=40.0)
+    parser.add_argument("--max-minutes", type=float, default=default.max_minutes)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     recipe = Recipe(seed=args.seed, steps=args.steps, max_minutes=args.max_minutes)

@@ -18,7 +18,7 @@ from vidembed import metrics, retrieval, sources
 from vidembed.encode import registry
 from vidembed.errors import ConfigError
 from vidembed.manifest import ID_COLUMNS, Columns, read_table
-from vidembed.search import spec_of
+from vidembed.query import spec_of
 from vidembed.store.run import Run
 
 if TYPE_CHECKING:

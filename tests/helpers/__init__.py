@@ -1,0 +1,1 @@
+"""What tests share: real videos whose frames carry their number, tiny checkpoints, fault drills."""

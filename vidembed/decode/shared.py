@@ -1,0 +1,79 @@
+"""Where frames lie between a decode child and its parent: files that both map."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vidembed.errors import ClipError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Beyond this, frames go to disk: a video of a thousand segments must not fill the memory.
+_IN_MEMORY = 256 << 20
+
+
+class SharedFrames:
+    """Two open files without a name: one in memory, one in the temporary folder for what is big.
+
+    The parent makes them and the child inherits their descriptors. Whoever of them dies, and
+    however, nothing is left behind.
+    """
+
+    def __init__(self, memory: int, disk: int) -> None:
+        self._memory, self._disk = memory, disk
+
+    @classmethod
+    def create(cls) -> SharedFrames:
+        with tempfile.TemporaryFile() as file:
+            disk = os.dup(file.fileno())
+        if hasattr(os, "memfd_create"):
+            return cls(os.memfd_create("vidembed"), disk)
+        return cls(os.dup(disk), disk)
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        return (self._memory, self._disk)
+
+    def close(self) -> None:
+        os.close(self._memory)
+        os.close(self._disk)
+
+    def writable(self, clips: int, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], bool]:
+        """uint8 [clips, *shape] to be filled, and whether it is on disk; what was there is lost."""
+        size = clips * int(np.prod(shape))
+        if size == 0:
+            return np.empty((clips, *shape), np.uint8), False
+        os.ftruncate(self._disk, 0)
+        for descriptor in (self._memory, self._disk) if size <= _IN_MEMORY else (self._disk,):
+            try:
+                _reserve(descriptor, size)
+            except OSError:
+                continue
+            pixels = np.frombuffer(mmap.mmap(descriptor, size), np.uint8)
+            return pixels.reshape(clips, *shape), descriptor == self._disk
+        raise ClipError("TooLarge", f"no room for {size:,} bytes of frames in the temporary folder")
+
+    def readable(self, clips: int, shape: tuple[int, ...], *, on_disk: bool) -> NDArray[np.uint8]:
+        """The same, filled, as the other process sees it; to be used before the next is written."""
+        size = clips * int(np.prod(shape))
+        if size == 0:
+            return np.empty((clips, *shape), np.uint8)
+        descriptor = self._disk if on_disk else self._memory
+        buffer = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
+        return np.frombuffer(buffer, np.uint8).reshape(clips, *shape)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Take the blocks now: a full file system would otherwise end in a bus error at the first write
+    beyond them.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    elif os.fstat(descriptor).st_size < size:
+        os.ftruncate(descriptor, size)
