@@ -93,6 +93,9 @@ def test_a_run_that_is_interrupted_goes_on_and_holds_every_row_once(
     process = start(command, manifest, run, clip_folder, "--progress", "none")
     out, told = process.communicate(timeout=280)
     assert process.returncode == 0, told
-    assert f"480 of 480 ({before}" in out
+    # What workers had in hand when their driver was killed, they may still have committed.
+    earlier = re.search(r"480 of 480 \((\d+) by earlier runs\)", out)
+    assert earlier is not None
+    assert before <= int(earlier[1]) < 480
     ids = Run.open(str(run)).read(["id"])["id"].to_pylist()
     assert len(ids) == len(set(ids)) == 480

@@ -22,30 +22,6 @@ if TYPE_CHECKING:
 
 ID_COLUMNS = ("video_id", "id")
 URI_COLUMNS = ("uri", "path", "video_path")
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".ts",
-        ".m2ts",
-        ".mts",
-        ".mpg",
-        ".mpeg",
-        ".flv",
-        ".wmv",
-        ".ogv",
-        ".3gp",
-        ".mxf",
-        ".gif",
-    ]
-)
-_LISTING_ROWS = 8192
-
-
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Which columns hold ids and addresses, where the user says so."""
@@ -88,58 +64,17 @@ def open_manifest(source: str, columns: Columns | None = None) -> Manifest:
     """
     columns = columns or Columns()
     source = sources.absolute(source)
-    kind, files = _find(source)
+    kind, files = formats.find(source)
     strings: frozenset[str] = frozenset()
     while True:
         try:
             rows, metadata = _check(kind, files, source, columns, strings)
             break
-        except _TextColumnError as column:
+        except formats.TextColumnError as column:
             strings |= {column.name}
     if rows == 0:
         raise ManifestError(f"{source}: the manifest has no rows")
     return Manifest(source, kind, files, columns, rows, metadata, strings)
-
-
-def _find(source: str) -> tuple[str, tuple[str, ...]]:
-    if suffix := _format(source):
-        if not sources.exists(source):
-            raise ManifestError(f"{source}: no such file")
-        return suffix, (source,)
-    if not sources.is_folder(source):
-        if sources.exists(source):
-            raise ManifestError(
-                f"{source}: not a manifest; expected .parquet, .csv, .jsonl, or a folder"
-            )
-        raise ManifestError(f"{source}: nothing there")
-    files = list(sources.walk_files(source))
-    manifests = [f for f in files if _format(f)]
-    videos = sum(_is_video(f) for f in files)
-    if manifests and videos:
-        raise ManifestError(
-            f"{source} holds both videos ({videos}) and manifests "
-            f"({', '.join(sources.display_name(f) for f in manifests[:3])}): name the manifest"
-        )
-    if videos:
-        return "videos", (source,)
-    kinds = sorted({_format(f) for f in manifests})
-    if len(kinds) > 1:
-        raise ManifestError(f"{source} mixes manifests of different formats: {', '.join(kinds)}")
-    if not manifests:
-        raise ManifestError(f"{source}: neither a manifest nor a video in this folder")
-    return kinds[0], tuple(manifests)
-
-
-def _format(path: str) -> str:
-    name = path.lower().removesuffix(".gz")
-    for suffix, kind in ((".parquet", "parquet"), (".csv", "csv"), (".jsonl", "jsonl")):
-        if name.endswith(suffix):
-            return kind
-    return "jsonl" if name.endswith(".ndjson") else ""
-
-
-def _is_video(path: str) -> bool:
-    return posixpath.splitext(path)[1].lower() in VIDEO_SUFFIXES
 
 
 def _check(
@@ -164,6 +99,8 @@ def _check_rows(table: pa.Table, file: str, first: int) -> None:
     for name in ("video_id", "uri"):
         empty = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(table[name]), ""), True)
         _refuse(empty, file, first, f"has no {name}")
+    for name in ("start_s", "end_s"):
+        _refuse(pc.is_nan(table[name]), file, first, f"has no number as {name}")
     start = pc.fill_null(table["start_s"], 0.0)
     _refuse(pc.less(start, 0.0), file, first, "has a start_s below 0")
     wrong = pc.fill_null(pc.less_equal(table["end_s"], start), False)
@@ -224,116 +161,6 @@ def _normalised(
             first += len(table)
 
 
-def _raw(kind: str, file: str, columns: Columns, strings: frozenset[str]) -> Iterator[pa.Table]:
-    try:
-        if kind == "videos":
-            yield from _listing(file)
-        elif kind == "parquet":
-            yield from _parquet(file)
-        elif kind == "csv":
-            yield from _csv(file, columns, strings)
-        else:
-            yield from _jsonl(file)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ManifestError(f"{file}: cannot be read as {kind}: {reason}") from error
-    except OSError as error:
-        raise ManifestError(f"{file}: cannot be read: {error}") from error
-
-
-def _listing(folder: str) -> Iterator[pa.Table]:
-    names: list[str] = []
-    prefix = folder.rstrip("/") + "/"
-    for path in sources.walk_files(folder):
-        if not _is_video(path):
-            continue
-        names.append(path)
-        if len(names) == _LISTING_ROWS:
-            yield _listed(names, prefix)
-            names = []
-    if names:
-        yield _listed(names, prefix)
-
-
-def _listed(names: list[str], prefix: str) -> pa.Table:
-    return pa.table({"video_id": [n.removeprefix(prefix) for n in names], "uri": names})
-
-
-def _parquet(file: str) -> Iterator[pa.Table]:
-    import pyarrow.parquet as pq
-
-    with sources.open_binary(file) as stream:
-        reader = pq.ParquetFile(stream)
-        for batch in reader.iter_batches(batch_size=65536):
-            yield pa.Table.from_batches([batch])
-
-
-def _csv(file: str, columns: Columns, strings: frozenset[str]) -> Iterator[pa.Table]:
-    from pyarrow import csv
-
-    # Ids and paths are text even where they look like numbers: 007 is not 7.
-    text = {*ID_COLUMNS, *URI_COLUMNS, columns.id, columns.uri, *strings} - {None}
-    types: dict[str, pa.DataType] = dict.fromkeys((str(c) for c in text), pa.string())
-    types |= {"start_s": pa.float64(), "end_s": pa.float64()}
-    with sources.open_binary(file) as stream:
-        data = pa.PythonFile(stream, mode="r")
-        if file.lower().endswith(".gz"):
-            data = pa.CompressedInputStream(data, "gzip")
-        try:
-            reader = csv.open_csv(
-                data,
-                read_options=csv.ReadOptions(block_size=8 << 20),
-                parse_options=csv.ParseOptions(newlines_in_values=True),
-                convert_options=csv.ConvertOptions(
-                    column_types=types, strings_can_be_null=True, null_values=[""]
-                ),
-            )
-            for batch in reader:
-                yield pa.Table.from_batches([batch])
-        except pa.ArrowInvalid as error:
-            if (name := _column_of(error, file)) and name not in types:
-                raise _TextColumnError(name) from error
-            if "Empty CSV" in str(error):
-                raise ManifestError(f"{file}: the manifest has no rows") from error
-            raise
-
-
-class _TextColumnError(Exception):
-    """A CSV column that began with numbers has something else further down."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
-
-
-def _column_of(error: pa.ArrowInvalid, file: str) -> str | None:
-    """The name of the column in `In CSV column #3: … conversion error`."""
-    import csv
-    import re
-
-    found = re.match(r"In CSV column #(\d+): CSV conversion error", str(error))
-    if not found:
-        return None
-    with sources.open_binary(file) as stream:
-        data: Any = pa.PythonFile(stream, mode="r")
-        if file.lower().endswith(".gz"):
-            data = pa.CompressedInputStream(data, "gzip")
-        head = data.read(1 << 20).decode("utf-8-sig", "replace")
-    return next(csv.reader(head.splitlines()))[int(found.group(1))]
-
-
-def _jsonl(file: str) -> Iterator[pa.Table]:
-    from pyarrow import json
-
-    with sources.open_binary(file) as stream:
-        data = pa.PythonFile(stream, mode="r")
-        if file.lower().endswith(".gz"):
-            data = pa.CompressedInputStream(data, "gzip")
-        # One schema for the whole file: a field may first occur in its last line.
-        table = json.read_json(data, read_options=json.ReadOptions(block_size=8 << 20))
-    yield from (table.slice(at, 65536) for at in range(0, len(table), 65536))
-
-
 def _normalise(table: pa.Table, file: str, source: str, columns: Columns) -> pa.Table:
     uri_name = _column(table, file, columns.uri, URI_COLUMNS)
     id_name = _column(table, file, columns.id, ID_COLUMNS)
@@ -344,7 +171,10 @@ def _normalise(table: pa.Table, file: str, source: str, columns: Columns) -> pa.
         )
     base = sources.parent(file)
     raw = _text(table[uri_name], file, uri_name)
-    resolved = pa.array([None if u is None else sources.resolve(u, base) for u in raw.to_pylist()])
+    # An empty one stays empty, to be refused with its row: resolved, it would be the folder.
+    resolved = pa.array(
+        [sources.resolve(u, base) if u and u.strip() else u for u in raw.to_pylist()]
+    )
     ids = raw if id_name is None else _text(table[id_name], file, id_name)
     data: dict[str, Any] = {"video_id": ids, "uri": resolved.cast(pa.string())}
     for name in ("start_s", "end_s"):
@@ -393,7 +223,7 @@ def _seconds(column: pa.ChunkedArray, file: str, name: str) -> pa.ChunkedArray:
 def _unified(one: pa.Schema, other: pa.Schema, file: str) -> pa.Schema:
     try:
         return pa.unify_schemas([one, other], promote_options="permissive")
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         reason = str(error).splitlines()[0]
         raise ManifestError(
             f"{file}: its columns do not match the files before it: {reason}"
@@ -415,7 +245,7 @@ def read_table(source: str, columns: Columns | None = None) -> pa.Table:
     """
     columns = columns or Columns()
     source = sources.absolute(source)
-    kind, files = _find(source)
+    kind, files = formats.find(source)
     if kind == "videos":
         raise ManifestError(f"{source} is a folder of videos; expected a table")
     strings: frozenset[str] = frozenset()
@@ -423,8 +253,12 @@ def read_table(source: str, columns: Columns | None = None) -> pa.Table:
         try:
             tables = [t for file in files for t in _raw(kind, file, columns, strings)]
             break
-        except _TextColumnError as column:
+        except formats.TextColumnError as column:
             strings |= {column.name}
     if not tables:
         raise ManifestError(f"{source}: it has no rows")
-    return pa.concat_tables(tables, promote_options="permissive")
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ManifestError(f"{source}: columns of its files do not match: {reason}") from error

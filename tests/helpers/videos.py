@@ -145,7 +145,8 @@ def _video_stream(container, codec: str, rate: Fraction, gop: int, b_frames: int
         "hevc": {
             "preset": "ultrafast",
             "crf": "23",
-            "x265-params": f"log-level=none:pools=1:frame-threads=1:keyint={gop}:bframes={b_frames}",
+            "x265-params": f"log-level=none:pools=1:frame-threads=1:keyint={gop}:"
+            f"bframes={b_frames}",
         },
         "mpeg4": {"qscale": "4", "bf": str(b_frames)},
         "vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "30"},

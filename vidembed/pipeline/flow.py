@@ -58,7 +58,7 @@ def embed(config: EmbedConfig) -> RunReport:
         milvus.check_uri(config.milvus)
     if config.overwrite:
         delete_run(config.out)
-    run = Run.create_or_resume(config.out, summary.record(config, spec))
+    run = Run.create_or_resume(config.out, summary.record(config, spec)).take_over()
     total = min(manifest.rows, config.limit or manifest.rows)
     done = survey(run)
     pending = sum(len(rows) for rows in _pending(manifest, config.limit, done))
@@ -83,6 +83,8 @@ def embed(config: EmbedConfig) -> RunReport:
     lost = sum(len(rows) for rows in _pending(manifest, config.limit, after))
     if lost:
         raise RunError(f"{lost} videos ended neither in embeddings nor in failures; run it again")
+    if after.doubled:
+        raise RunError(f"{after.doubled} videos are in {run.uri} more than once")
     counts = summary.Counts(total=total, pending=pending, seconds=seconds, started=began)
     return summary.finish(run, config, counts, statistics, projected)
 

@@ -26,13 +26,17 @@ SKIP = pa.field("skip", pa.list_(pa.int32()))
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Finished videos as sorted 128-bit hashes (16 bytes each), and half-finished ones by id."""
+    """Finished videos as sorted 128-bit hashes (16 bytes each), and half-finished ones by id.
+
+    doubled: videos that are there more than once, which must never be.
+    """
 
     hashes: NDArray[np.uint64]
     partial: dict[str, list[int]]
     embedded: int
     failed: int
     clips: int
+    doubled: int
 
     def remaining(self, rows: pa.Table) -> pa.Table:
         """The manifest rows that are not finished, with a column `skip`."""
@@ -67,7 +71,7 @@ def survey(run: Run) -> Done:
         embedded += len(single)
         hashes.append(hash_ids(single["video_id"]))
         cut.append(table.filter(pc.invert(whole)))
-    finished, partial = _by_video(cut)
+    finished, partial, doubled = _by_video(cut)
     embedded += len(finished)
     hashes.append(hash_ids(pa.chunked_array([pa.array(finished, pa.string())])))
     failed = 0
@@ -76,16 +80,20 @@ def survey(run: Run) -> Done:
         hashes.append(hash_ids(table["video_id"]))
     every = np.concatenate(hashes)
     order = np.lexsort((every[:, 1], every[:, 0]))
-    return Done(every[order], partial, embedded, failed, clips)
+    ordered = every[order]
+    doubled += int((ordered[1:] == ordered[:-1]).all(axis=1).sum())
+    return Done(ordered, partial, embedded, failed, clips, doubled)
 
 
-def _by_video(tables: list[pa.Table]) -> tuple[list[str], dict[str, list[int]]]:
+def _by_video(tables: list[pa.Table]) -> tuple[list[str], dict[str, list[int]], int]:
+    """Of videos in segments: those that are whole, those that are not, how many rows too many."""
     rows = pa.concat_tables(tables) if tables else pa.table({"video_id": pa.array([], pa.string())})
     if not len(rows):
-        return [], {}
+        return [], {}, 0
     grouped = rows.group_by("video_id").aggregate(
         [("segment", "count_distinct"), ("segments", "max")]
     )
+    doubled = len(rows) - int(pc.sum(grouped["segment_count_distinct"]).as_py())
     whole = pc.equal(grouped["segment_count_distinct"], grouped["segments_max"].cast(pa.int64()))
     finished = grouped.filter(whole)["video_id"].to_pylist()
     half = grouped.filter(pc.invert(whole))["video_id"]
@@ -95,4 +103,4 @@ def _by_video(tables: list[pa.Table]) -> tuple[list[str], dict[str, list[int]]]:
         some["video_id"].to_pylist(), some["segment"].to_pylist(), strict=True
     ):
         partial[video].append(segment)
-    return finished, partial
+    return finished, partial, doubled

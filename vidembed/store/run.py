@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,8 +96,11 @@ class Run:
 
         Runs in a worker and may be retried: the same rows give the same names, and each file
         appears whole or not at all. Returns the address of the embeddings' part, None if all
-        rows failed.
+        rows failed. Raises RunError where a later attempt has taken over the run: workers may
+        outlive their driver for some seconds, and must not commit what another redoes.
         """
+        if (_record(self.uri) or {}).get("attempt") != self.record.get("attempt"):
+            raise RunError(f"{self.uri} was taken over by a later attempt; this one stops")
         bad = table.filter(pc.is_valid(table["error"]))
         # One failed segment fails its video: a video ends in one place.
         failed = pc.is_in(table["video_id"], bad["video_id"].combine_chunks())
@@ -161,6 +165,10 @@ class Run:
             column = pa.concat_arrays(column.chunks)
         values: np.ndarray[Any, np.dtype[np.float32]] = column.flatten().to_numpy()
         return values.reshape(len(column), -1)
+
+    def take_over(self) -> Run:
+        """The run as this attempt's own: workers of an earlier attempt stop committing."""
+        return self.remember(attempt=uuid.uuid4().hex)
 
     def remember(self, **facts: Any) -> Run:
         """The run with more facts in its record, written to run.json."""

@@ -92,6 +92,9 @@ class Clip4ClipEncoder:
         return out
 
     def _frame_features(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+        if not len(frames):
+            # Clips without a single valid frame: the image tower refuses an empty batch.
+            return torch.zeros((0, self.spec.dim), device=self._device)
         pixels = torch.from_numpy(frames)
         if self._device.type == "cuda":
             pixels = pixels.pin_memory().to(self._device, non_blocking=True)

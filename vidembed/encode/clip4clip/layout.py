@@ -68,18 +68,29 @@ def is_reference(shapes: Mapping[str, Shape]) -> bool:
 
 
 def detect(shapes: Mapping[str, Shape]) -> Architecture:
-    """The architecture of a reference-layout file, from its names and shapes."""
+    """The architecture of a reference-layout file, from its names and shapes.
+
+    Raises WeightsError where it cannot be told, or has no vectors to embed.
+    """
     prefix = _prefix(shapes)
     if f"{prefix}visual.conv2.weight" in shapes:
         raise WeightsError("linear_patch 3d (visual.conv2.weight) is not supported, only 2d")
     head = _head(shapes)
-    width, _, patch, _ = shapes[f"{prefix}visual.conv1.weight"]
-    tokens = shapes[f"{prefix}visual.positional_embedding"][0]
-    vocab, text_width = shapes[f"{prefix}token_embedding.weight"]
-    dim = shapes[f"{prefix}text_projection"][1]
+
+    def shape(name: str, dimensions: int) -> Shape:
+        found = shapes.get(prefix + name)
+        if found is None or len(found) != dimensions:
+            what = "is missing" if found is None else f"has shape {tuple(found)}"
+            raise WeightsError(f"no whole CLIP4Clip or CLIP checkpoint: {prefix}{name} {what}")
+        return found
+
+    width, _, patch, _ = shape("visual.conv1.weight", 4)
+    tokens, _ = shape("visual.positional_embedding", 2)
+    vocab, text_width = shape("token_embedding.weight", 2)
+    context, _ = shape("positional_embedding", 2)
+    _, dim = shape("text_projection", 2)
     vision = _tower(width, _depth(shapes, f"{prefix}visual.transformer.resblocks."))
     text = _tower(text_width, _depth(shapes, f"{prefix}transformer.resblocks."))
-    context = shapes[f"{prefix}positional_embedding"][0]
     vision |= {"patch_size": patch, "image_size": patch * round((tokens - 1) ** 0.5)}
     text |= {"vocab_size": vocab, "max_position_embeddings": context, "eos_token_id": vocab - 1}
     clip = {"projection_dim": dim, "vision_config": vision, "text_config": text}
@@ -188,7 +199,7 @@ def renamed_shapes(
         shape = tuple(shapes[origin.source])
         if origin.transpose:
             shape = shape[::-1]
-        if origin.third is not None:
+        if origin.third is not None and shape[0] % 3 == 0:
             shape = (shape[0] // 3, *shape[1:])
         ours[name] = shape
     used = {origin.source for origin in table.values()}
