@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -210,8 +211,6 @@ def test_milvus_lite_holds_each_row_once_and_is_healed_by_load(corpus, tmp_path,
     assert [h.id for h in hits] == [h.id for h in exact]
     assert [h.metadata["caption"] for h in hits] == [h.metadata["caption"] for h in exact]
     assert np.allclose([h.score for h in hits], [h.score for h in exact], atol=1e-4)
-    import shutil
-
     shutil.rmtree(database)
     loaded = vidembed.load(run, milvus=database, collection="clips")
     assert (loaded.sent, loaded.rows) == (12, 12)

@@ -38,9 +38,9 @@ def embed(options: EmbedConfig) -> int:
 
 def show_report(report: RunReport) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
-    done = f"{report.embedded:,} of {report.videos:,}"
-    before = f" ({report.done_before:,} by earlier runs)" if report.done_before else ""
-    table.add_row("videos embedded", done + before)
+    table.add_row("videos embedded", f"{report.embedded:,} of {report.videos:,}")
+    if report.done_before:
+        table.add_row("finished before", f"{report.done_before:,} videos, by earlier runs")
     table.add_row("clips (vectors)", f"{report.clips:,}")
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in report.failures.items())
     table.add_row("videos failed", f"{report.failed:,}" + (f" ({kinds})" if kinds else ""))
@@ -84,6 +84,8 @@ def show_evaluation(evaluation: Evaluation) -> None:
     for direction, values in directions.items():
         table.add_row(direction.replace("_to_", "→"), *(_number(values[c]) for c in columns))
     console().print(table)
+    if left_out := evaluation.result["left_out"]:
+        print(f"{left_out:,} queries left out: they are empty, or their videos are not in the run")
 
 
 def _number(value: float) -> str:

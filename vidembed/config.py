@@ -206,7 +206,6 @@ class LoadConfig(MilvusOptions):
 
     run: str = _positional("a run directory, local or s3://")
     milvus: str = _option(..., "a path ending in .db (Milvus Lite) or http://host:19530")
-    progress: Literal["auto", "bar", "plain", "none"] = _option("auto", "how progress is shown")
 
 
 class EvaluateConfig(Config):

@@ -110,7 +110,7 @@ def _gpu() -> Finding:
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         return Finding("ok", "gpu", f"{', '.join(names)} (torch {torch.__version__})")
     smi = shutil.which("nvidia-smi")
-    mend = "encoding runs on the CPU, 10 to 100 times slower; "
+    mend = "encoding runs on the CPU, much slower; "
     if smi and torch.version.cuda is None:
         mend += "there is an NVIDIA driver, but this torch is a CPU build: install the CUDA build"
         return Finding("broken", "gpu", f"torch {torch.__version__} sees none", mend)

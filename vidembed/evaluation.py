@@ -51,7 +51,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     """
     run = Run.open(config.run)
     gallery, vectors = _gallery(run)
-    texts, wanted = _queries(config, gallery)
+    texts, wanted, left_out = _queries(config, gallery)
     spec = spec_of(run, config.weights)
     if not spec.context_length:
         raise ConfigError(f"{spec.name} has no text tower: it cannot rank videos for a text")
@@ -62,7 +62,8 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     backward = _video_to_text(found, vectors, wanted, metric)
     result = {
         "text_to_video": _table(forward, len(gallery)),
-        "video_to_text": _table(backward, len(texts)),
+        "video_to_text": _table(backward, len(backward)),
+        "left_out": left_out,
         "encoder": spec.name,
         "fingerprint": run.fingerprint,
         "backend": "exact",
@@ -86,8 +87,13 @@ def _gallery(run: Run) -> tuple[list[str], NDArray[np.float32]]:
     return table["video_id"].to_pylist(), retrieval.matrix(table["embedding"])
 
 
-def _queries(config: EvaluateConfig, gallery: list[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """Texts, and for each the position of its video in the gallery."""
+def _queries(
+    config: EvaluateConfig, gallery: list[str]
+) -> tuple[list[str], NDArray[np.int64], int]:
+    """Texts, for each the position of its video in the gallery, and how many were left out.
+
+    A text is left out where it is empty, or where its video is not in the run.
+    """
     table = read_table(config.queries, Columns(id=config.id_column))
     ids = _pick(table, config.queries, config.id_column, ID_COLUMNS, "--id-column")
     texts = _pick(table, config.queries, config.text_column, TEXT_COLUMNS, "--text-column")
@@ -102,7 +108,8 @@ def _queries(config: EvaluateConfig, gallery: list[str]) -> tuple[list[str], NDA
             f"{config.queries}: none of its {len(table)} ids is in {config.run}; its first is "
             f"{ids[0].as_py() if len(ids) else 'missing'!r}, the run's first is {gallery[0]!r}"
         )
-    return [text for text, _ in pairs], np.array([video for _, video in pairs], np.int64)
+    wanted = np.array([video for _, video in pairs], np.int64)
+    return [text for text, _ in pairs], wanted, len(table) - len(pairs)
 
 
 def _pick(
@@ -135,21 +142,20 @@ def _text_to_video(
 def _video_to_text(
     texts: NDArray[np.float32], videos: NDArray[np.float32], wanted: NDArray[np.int64], metric: str
 ) -> NDArray[np.float64]:
-    """For each video that has texts, the best rank of any of its texts among all texts."""
-    asked = np.unique(wanted)
-    found = np.empty(len(asked))
+    """The rank of each video's own texts among those of all videos that have texts.
+
+    A video's texts count by the nearest of them, its own as its rivals': the rule of CLIP4Clip
+    for several captions a video.
+    """
+    order = np.argsort(wanted, kind="stable")
+    asked, first = np.unique(wanted[order], return_index=True)
+    found: list[NDArray[np.float64]] = []
     for at in range(0, len(asked), _BLOCK):
         part = asked[at : at + _BLOCK]
-        scores = retrieval.similarity(videos[part], texts, metric)
-        for row, video in enumerate(part):
-            own = np.flatnonzero(wanted == video)
-            nearest = own[np.argmax(scores[row, own])]
-            # Other texts of the same video are no competitors.
-            rivals = np.delete(scores[row], own[own != nearest])
-            level = scores[row, nearest]
-            above, same = (rivals > level).sum(), (rivals == level).sum() - 1
-            found[at + row] = 1 + above + same / 2
-    return found
+        scores = retrieval.similarity(videos[part], texts[order], metric)
+        nearest = np.maximum.reduceat(scores, first, axis=1)
+        found.append(metrics.ranks(nearest, np.arange(at, at + len(part))))
+    return np.concatenate(found)
 
 
 def _table(found: NDArray[np.float64], gallery: int) -> dict[str, Any]:

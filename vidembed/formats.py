@@ -38,6 +38,10 @@ _LISTING_ROWS = 8192
 
 
 def find(source: str) -> tuple[str, tuple[str, ...]]:
+    """What kind of rows `source` holds, and the files they are in; of kind `videos` the folder.
+
+    Raises ManifestError where there are none, or of several kinds.
+    """
     if suffix := _format(source):
         if not sources.exists(source):
             raise ManifestError(f"{source}: no such file")

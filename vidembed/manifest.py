@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,18 +9,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vidembed import schema, sources
+from vidembed import formats, schema, sources
 from vidembed.errors import ManifestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    Reader = Callable[[str, "Columns"], Iterator[pa.Table]]
 
 ID_COLUMNS = ("video_id", "id")
 URI_COLUMNS = ("uri", "path", "video_path")
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Which columns hold ids and addresses, where the user says so."""
@@ -156,9 +156,15 @@ def _normalised(
     """(table with the manifest's columns first, its file, its first row in that file)."""
     for file in files:
         first = 0
-        for table in _raw(kind, file, columns, strings):
+        for table in formats.read(kind, file, _text_columns(columns, strings)):
             yield _normalise(table, file, source, columns), file, first
             first += len(table)
+
+
+def _text_columns(columns: Columns, strings: frozenset[str]) -> frozenset[str]:
+    """Ids and paths are text even where they look like numbers: 007 is not 7."""
+    named = {columns.id, columns.uri} - {None}
+    return strings | {*ID_COLUMNS, *URI_COLUMNS} | {str(name) for name in named}
 
 
 def _normalise(table: pa.Table, file: str, source: str, columns: Columns) -> pa.Table:
@@ -251,7 +257,11 @@ def read_table(source: str, columns: Columns | None = None) -> pa.Table:
     strings: frozenset[str] = frozenset()
     while True:
         try:
-            tables = [t for file in files for t in _raw(kind, file, columns, strings)]
+            tables = [
+                t
+                for file in files
+                for t in formats.read(kind, file, _text_columns(columns, strings))
+            ]
             break
         except formats.TextColumnError as column:
             strings |= {column.name}

@@ -48,6 +48,10 @@ def search(config: SearchConfig) -> list[Hit]:
     """
     if config.run is not None:
         run = Run.open(config.run)
+        if config.encoder not in (None, run.identity["encoder"]):
+            raise RunMismatchError(
+                f"{run.uri} was embedded with {run.identity['encoder']}, not {config.encoder}"
+            )
         query = _query(config, spec_of(run, config.weights))
         rows = retrieval.nearest(run, query, config.top)
     else:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidembed import commands
+from vidembed import commands, sources
 from vidembed.config import EmbedConfig, EvaluateConfig, SearchConfig
 from vidembed.evaluation import evaluate
 from vidembed.pipeline.flow import embed
@@ -27,6 +27,7 @@ def quickstart(options: QuickstartConfig) -> int:
     _say(f"1. Drawing {options.videos} captioned videos (H.264) below {corpus}")
     manifest = str(write_corpus(corpus, options.videos, options.seed))
     _say("2. Embedding them: manifest, decode, encode, Parquet and Milvus Lite")
+    sources.remove(database)
     report = embed(
         EmbedConfig(
             manifest=manifest,

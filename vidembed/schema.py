@@ -52,7 +52,9 @@ FAILURES = pa.schema(
 )
 """What could not be embedded, and why. One row a video. Metadata columns follow."""
 
-RESERVED = frozenset([f.name for f in _CLIP + _FACTS + _FAILURE] + ["pixels", "embedding"])
+RESERVED = frozenset(
+    [f.name for f in _CLIP + _FACTS + _FAILURE] + ["pixels", "embedding", "skip", "score"]
+)
 """Names that vidembed writes; a manifest column of such a name travels as `manifest_NAME`."""
 
 

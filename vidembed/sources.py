@@ -165,6 +165,9 @@ def fetch(uri: str, to: str, max_bytes: int) -> int:
                 target.write(chunk)
         return total
     except FileNotFoundError as error:
+        # fsspec's HTTP calls a server that does not answer a missing file as well.
+        if type(error.__cause__).__name__.startswith(("ClientConnect", "ServerDisconnected")):
+            raise ClipError("ReadFailed", f"{uri}: {error.__cause__}") from error
         raise ClipError("NotFound", f"{uri}: nothing there") from error
     except PermissionError as error:
         raise ClipError("Forbidden", f"{uri}: access refused ({error}); {_remedy(uri)}") from error

@@ -98,18 +98,21 @@ def write_video(
     first: int = 0,
     extra_video: bool = False,
     audio: bool = False,
+    codec_options: dict[str, str] | None = None,
     options: dict[str, str] | None = None,
 ) -> Path:
     """Write frames `first`, `first` + 1, … to `path`, whose suffix says the container.
 
     size: width, height as shown. rotation: the display matrix turns what is stored by so many
     degrees. times: seconds of each frame, for a variable frame rate. extra_video: a second video
-    stream, smaller and of other numbers. audio: a stream of silence beside it.
+    stream, smaller and of other numbers. audio: a stream of silence beside it. codec_options: of
+    the encoder; options: of the container's writer.
     """
     with av.open(str(path), "w", options=options or {}) as container:
         stream = _video_stream(container, codec, Fraction(fps), gop, b_frames)
         stream.width, stream.height = size if rotation % 180 == 0 else size[::-1]
         stream.pix_fmt = pix_fmt
+        stream.codec_context.options |= codec_options or {}
         if rotation:
             stream.set_display_rotation(rotation)
         if times is not None:

@@ -31,7 +31,7 @@ _TABLE_BYTES = 64 << 20
 # Failures that may pass by themselves, and how often they are tried. A hang or a bomb is not tried
 # again: it would only cost the deadline twice.
 _ATTEMPTS = {"ReadFailed": 3, "DecoderCrash": 2}
-_THUMBNAILS = 4
+_THUMBNAILS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,13 +16,13 @@ from vidembed.decode.protocol import Limits
 from vidembed.decode.stage import Decode, DecodeSettings
 from vidembed.encode import registry
 from vidembed.encode.stage import Encode, EncodeSettings
-from vidembed.errors import RunError
+from vidembed.errors import ConfigError, RunError
 from vidembed.manifest import Columns, Manifest, open_manifest
 from vidembed.pipeline import cluster, monitor, summary
 from vidembed.pipeline.follow import Follower, following
 from vidembed.pipeline.progress import Progress
 from vidembed.store import milvus
-from vidembed.store.done import survey
+from vidembed.store.done import settled, survey
 from vidembed.store.run import Run, delete_run
 from vidembed.write import WRITE_TASK, RunSink
 
@@ -79,14 +79,14 @@ def embed(config: EmbedConfig) -> RunReport:
             statistics = ray.get(watch.take_statistics.remote())
         seconds = time.time() - began
         projected = follower.finish() if follower else None
-    after = survey(run)
+    after = settled(run)
     lost = sum(len(rows) for rows in _pending(manifest, config.limit, after))
     if lost:
         raise RunError(f"{lost} videos ended neither in embeddings nor in failures; run it again")
     if after.doubled:
         raise RunError(f"{after.doubled} videos are in {run.uri} more than once")
     counts = summary.Counts(total=total, pending=pending, seconds=seconds, started=began)
-    return summary.finish(run, config, counts, statistics, projected)
+    return summary.finish(run, config, counts, after, statistics, projected)
 
 
 class _Flow:
@@ -159,7 +159,12 @@ class _Flow:
 
 def _spec(config: EmbedConfig) -> EncoderSpec:
     spec = registry.describe(config.encoder, config.weights)
-    return spec.sampled(kind=config.sampling, count=config.frames, fps=config.fps)
+    spec = spec.sampled(kind=config.sampling, count=config.frames, fps=config.fps)
+    if config.fps is not None and spec.clip.sampling.kind == "uniform":
+        raise ConfigError(
+            f"--fps: {spec.name} samples uniformly with these weights; add --sampling fps"
+        )
+    return spec
 
 
 def _pool(least: int, most: int) -> ray.data.ActorPoolStrategy:

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from vidembed import report_html, sources
 from vidembed._version import __version__
 from vidembed.report import STAGES, RunReport, Statistics, bottleneck, timeline
-from vidembed.store.done import survey
 
 if TYPE_CHECKING:
     from vidembed.config import EmbedConfig
     from vidembed.encode.spec import EncoderSpec
+    from vidembed.store.done import Done
     from vidembed.store.run import Run
 
 _EXAMPLES_PER_CLASS = 3
@@ -79,12 +79,16 @@ def finish(
     run: Run,
     config: EmbedConfig,
     counts: Counts,
+    after: Done,
     statistics: Statistics | None,
     projected: dict[str, Any] | None,
 ) -> RunReport:
-    """Count what is in the run, write report.json and report.html, and return the report."""
-    after = survey(run)
+    """Write report.json and report.html, and return the report.
+
+    Where there was nothing to do, the page of the run that did it all is left as it is.
+    """
     failures, examples = _failures(run)
+    worked = statistics is not None
     statistics = statistics or Statistics(counts.started)
     seconds = max(counts.seconds, 1e-9)
     stages = {name: _stage(statistics, name, seconds) for name in STAGES}
@@ -112,9 +116,11 @@ def finish(
         versions=versions(),
         started=_now(counts.started),
     )
-    sources.write_whole(run.path("report.json"), report.json().encode())
+    if worked or projected or not sources.exists(run.path("report.json")):
+        sources.write_whole(run.path("report.json"), report.json().encode())
     page = report_html.render(report, statistics.thumbnails)
-    sources.write_whole(run.path("report.html"), page.encode())
+    if worked or not sources.exists(run.path("report.html")):
+        sources.write_whole(run.path("report.html"), page.encode())
     return report
 
 

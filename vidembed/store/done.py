@@ -28,7 +28,8 @@ SKIP = pa.field("skip", pa.list_(pa.int32()))
 class Done:
     """Finished videos as sorted 128-bit hashes (16 bytes each), and half-finished ones by id.
 
-    doubled: videos that are there more than once, which must never be.
+    doubled: videos that are there more than once, which must never be: a video of which some
+    segments are embedded and which then failed is one of them, until `settled` has put it right.
     """
 
     hashes: NDArray[np.uint64]
@@ -78,11 +79,34 @@ def survey(run: Run) -> Done:
     for _, table in run.iterate(["video_id"], "failures"):
         failed += len(table)
         hashes.append(hash_ids(table["video_id"]))
+        doubled += sum(v in partial for v in table["video_id"].to_pylist())
     every = np.concatenate(hashes)
     order = np.lexsort((every[:, 1], every[:, 0]))
     ordered = every[order]
     doubled += int((ordered[1:] == ordered[:-1]).all(axis=1).sum())
     return Done(ordered, partial, embedded, failed, clips, doubled)
+
+
+def settled(run: Run) -> Done:
+    """The survey of a run in which each video is in one place.
+
+    Where some segments of a video are embedded and the video failed later, it has failed: its
+    vectors are removed. A kill on the way loses the rows of one part, which the next run redoes.
+    """
+    done = survey(run)
+    if not done.doubled:
+        return done
+    failed: set[str] = set()
+    for part, table in run.iterate(None, "failures"):
+        ids = table["video_id"].to_pylist()
+        kept = [v not in failed for v in ids]
+        failed.update(ids)
+        run.rewrite(part, table, table.filter(pa.array(kept, pa.bool_())))
+    names = pa.array(sorted(failed), pa.string())
+    for part, table in run.iterate():
+        kept = pc.invert(pc.is_in(table["video_id"], names))
+        run.rewrite(part, table, table.filter(kept))
+    return survey(run)
 
 
 def _by_video(tables: list[pa.Table]) -> tuple[list[str], dict[str, list[int]], int]:

@@ -63,7 +63,12 @@ class Collection:
         return is_lite(self.uri)
 
     def close(self) -> None:
+        """Disconnect; Milvus Lite gives its folder free for other processes."""
         self._client.close()
+        if self.is_lite:
+            from milvus_lite.server_manager import server_manager_instance
+
+            server_manager_instance.release_server(sources.absolute(self.uri))
 
     def exists(self) -> bool:
         return bool(_asked(self.uri, lambda: self._client.has_collection(self.name)))

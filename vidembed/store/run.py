@@ -32,6 +32,7 @@ _OURS = (
     "evaluation",
 )  # fmt: skip
 _ROW_GROUP = 8192
+_VECTORS = ("embeddings", "id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,15 @@ class Run:
         failed = pc.is_in(table["video_id"], bad["video_id"].combine_chunks())
         self._write("failures", _failures(bad), "video_id")
         return self._write("embeddings", _embeddings(table.filter(pc.invert(failed))), "id")
+
+    def rewrite(self, part: str, before: pa.Table, after: pa.Table) -> None:
+        """Put `after`, some of the rows of `before`, in the place of a part."""
+        if len(after) == len(before):
+            return
+        kind, key = ("failures", "video_id") if "error" in before.column_names else _VECTORS
+        # The old part first: rows that are missing are redone, rows that are twice stay.
+        sources.remove(part)
+        self._write(kind, after, key)
 
     def _write(self, kind: str, table: pa.Table, key: str) -> str | None:
         if not len(table):
