@@ -61,7 +61,9 @@ class Progress:
     def _run(self) -> None:
         if self._mode == "bar":
             with Live(console=self._console, transient=True, auto_refresh=False) as live:
-                self._loop(_BAR_EVERY_S, lambda text: live.update(Text(text), refresh=True))
+                self._loop(
+                    _BAR_EVERY_S, lambda text: live.update(Text(text, no_wrap=True), refresh=True)
+                )
         elif self._mode == "plain":
             self._loop(_PLAIN_EVERY_S, lambda text: print(text, file=sys.stderr, flush=True))
         else:
@@ -78,6 +80,9 @@ class Progress:
                 show(self._line(snapshot, note))
 
     def _line(self, snapshot: Snapshot, note: str) -> str:
+        if not snapshot.decoded and not snapshot.failed:
+            # Rates are of the work: starting actors and loading weights is no part of it.
+            self._began = time.monotonic()
         elapsed = time.monotonic() - self._began
         bar = f"{_bar(snapshot, self._total)} " if self._mode == "bar" else ""
         return bar + describe(snapshot, self._total, elapsed) + note
@@ -92,15 +97,22 @@ def _bar(snapshot: Snapshot, total: int) -> str:
 def describe(snapshot: Snapshot, total: int, elapsed: float) -> str:
     """One line: videos done of total, rates, failures, time left, and the bottleneck."""
     done = round(snapshot.videos) + snapshot.failed
-    rate = done / elapsed if elapsed > 0 else 0.0
-    left = f"{duration((total - done) / rate)} left" if rate > 0 else "time left unknown"
-    shares = " ".join(f"{k} {v:.0%}" for k, v in snapshot.shares.items())
+    if not done and not snapshot.decoded:
+        return f"0/{total:,} videos  starting: actors and weights"
+    if not done:
+        return f"0/{total:,} videos  {round(snapshot.decoded):,} decoded, none written yet"
+    rate = done / max(elapsed, 1e-9)
     clips = snapshot.clips / max(elapsed, 1e-9)
     return (
         f"{done:,}/{total:,} videos  {rate:.1f} videos/s  {clips:.1f} clips/s  "
-        f"{snapshot.failed:,} failed  {left}  bottleneck: {snapshot.bottleneck} "
-        f"(busy: {shares})"
+        f"{snapshot.failed:,} failed  {duration((total - done) / rate)} left  "
+        f"bottleneck: {snapshot.bottleneck}{_share(snapshot)}"
     )
+
+
+def _share(snapshot: Snapshot) -> str:
+    share = snapshot.shares.get(snapshot.bottleneck)
+    return f" ({share:.0%} busy)" if share is not None else ""
 
 
 def duration(seconds: float) -> str:
