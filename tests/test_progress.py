@@ -28,7 +28,8 @@ def snapshot(**facts) -> Snapshot:
 def test_the_line_says_done_of_total_rates_failures_time_left_and_bottleneck():
     line = describe(snapshot(videos=48.0, failed=2, clips=96, decoded=60.0), 200, 10.0)
     assert line == (
-        "50/200 videos  5.0 videos/s  9.6 clips/s  2 failed  30 s left  bottleneck: encode (90% busy)"
+        "50/200 videos  5.0 videos/s  9.6 clips/s  2 failed  30 s left  "
+        "bottleneck: encode (90% busy)"
     )
 
 

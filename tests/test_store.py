@@ -256,7 +256,7 @@ def test_workers_of_an_earlier_attempt_commit_no_more(run):
 
 
 def test_a_place_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="is no run: it has no run.json"):
+    with pytest.raises(ConfigError, match=r"is no run: it has no run\.json"):
         Run.open(str(tmp_path))
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="is a file, not a folder"):
@@ -269,7 +269,7 @@ def test_a_place_that_is_no_run_is_refused(tmp_path):
 def test_embeddings_without_their_record_are_not_taken_for_a_run(run):
     run.commit(vectors(ROWS))
     os.unlink(run.path("run.json"))
-    with pytest.raises(ConfigError, match="has embeddings but no run.json"):
+    with pytest.raises(ConfigError, match=r"has embeddings but no run\.json"):
         Run.create_or_resume(run.uri, record())
 
 

@@ -40,42 +40,72 @@ def read(
 
     Raises ClipError `Corrupt` at the first wanted frame that is damaged or missing.
     """
+    try:
+        yield from _read(path, facts, wanted, seek=True)
+    except _SoughtInVainError:
+        yield from _read(path, facts, wanted, seek=False)
+
+
+class _SoughtInVainError(Exception):
+    """A seek led past the first wanted frame, or to where it cannot be decoded: containers
+    without an index (MPEG-TS) promise nothing.
+    """
+
+
+def _read(
+    path: str, facts: VideoFacts, wanted: NDArray[np.int64], *, seek: bool
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     targets = iter(wanted.tolist())
-    target = next(targets, None)
+    target = first = next(targets, None)
+    seek = seek and facts.pts is not None and bool(first)
+
+    def damage(message: str) -> Exception:
+        if seek and target == first:
+            return _SoughtInVainError()
+        return ClipError("Corrupt", f"{path}: {message}")
+
     with open_container(path) as container:
         stream = video_stream(container, path)
         # One thread: the pool scales by processes, and messages stay beside their frame.
         stream.codec_context.thread_type = "NONE"
         stream.codec_context.thread_count = 1
-        for index, frame, damaged in _frames(container, stream, facts, int(wanted[0])):
+        if seek:
+            _seek(container, stream, facts, int(wanted[0]))
+        for index, frame, damaged in _frames(container, stream, facts, sought=seek):
             if target is None:
                 return
             if index > target:
-                raise ClipError("Corrupt", f"{path}: frame {target} cannot be decoded")
+                raise damage(f"frame {target} cannot be decoded")
             if index == target:
                 if damaged:
-                    raise ClipError("Corrupt", f"{path}: the data around frame {index} is damaged")
+                    raise damage(f"the data around frame {index} is damaged")
                 yield index, _upright(frame)
                 target = next(targets, None)
     if target is not None:
-        raise ClipError(
-            "Corrupt", f"{path}: decoding ended before frame {target} of {facts.n_frames}"
-        )
+        raise damage(f"decoding ended before frame {target} of {facts.n_frames}")
+
+
+def _seek(container: Any, stream: Any, facts: VideoFacts, first: int) -> None:
+    # A seek goes by the times of decoding: in an open GOP it may find a keyframe that is shown
+    # only after the frame that is wanted.
+    start = max(0, first - _MOST_REORDERED) if facts.open_gop else first
+    assert facts.pts is not None
+    container.seek(int(facts.pts[start]), stream=stream, backward=True)
 
 
 def _frames(
-    container: Any, stream: Any, facts: VideoFacts, first: int
+    container: Any, stream: Any, facts: VideoFacts, *, sought: bool
 ) -> Iterator[tuple[int, Any, bool]]:
     """(index in presentation order, frame, whether it may be damaged), in that order."""
-    if facts.pts is not None and first > 0:
-        # A seek goes by the times of decoding: in an open GOP it may find a keyframe that is
-        # shown only after the frame that is wanted.
-        start = max(0, first - _MOST_REORDERED) if facts.open_gop else first
-        container.seek(int(facts.pts[start]), stream=stream, backward=True)
     counted = 0
     damaged = False
+    begun = not sought
     for frames, complaint in _decoded(container, stream):
         for frame in frames:
+            # After a seek into the middle of a GOP, some decoders make grey frames without a word.
+            begun = begun or bool(frame.key_frame)
+            if not begun:
+                continue
             if frame.key_frame and not frame.is_corrupt:
                 damaged = False
             damaged = damaged or frame.is_corrupt

@@ -7,8 +7,9 @@ import re
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import av.logging
 import numpy as np
 
 from vidembed import sources
@@ -145,15 +146,16 @@ _COMPLAINT = re.compile(rb"\[\w+ @ 0x[0-9a-f]+\]")
 
 @contextmanager
 def _complaints() -> Iterator[_Check]:
-    """Whether libavcodec has complained on standard error since.
+    """Whether libavcodec has complained since.
 
     decord hands out concealed or repeated frames for damaged data without a word; the only trace
-    is the log line that its own libavcodec writes to file descriptor 2.
+    is the log line that its own libavcodec writes to file descriptor 2. Where decord was loaded
+    before PyAV, the two share libavcodec's symbols, and PyAV catches the line instead.
     """
     saved = os.dup(2)
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, av.logging.Capture(local=False) as caught:
         os.dup2(log.fileno(), 2)
-        check = _Check(log.fileno())
+        check = _Check(log.fileno(), caught)
         try:
             yield check
         finally:
@@ -163,11 +165,11 @@ def _complaints() -> Iterator[_Check]:
 
 
 class _Check:
-    def __init__(self, log: int) -> None:
-        self._log = log
+    def __init__(self, log: int, caught: list[Any]) -> None:
+        self._log, self._caught = log, caught
 
     def __call__(self) -> bool:
-        return bool(_COMPLAINT.search(self._text()))
+        return bool(self._caught) or bool(_COMPLAINT.search(self._text()))
 
     def pass_on(self, to: int) -> None:
         """What others of this process wrote meanwhile goes where they meant it to go."""

@@ -67,7 +67,7 @@ class Encode:
                 worker=self._name,
                 began=began,
                 seconds=time.time() - began,
-                clips=len(good),
+                clips=len(good) - bad,
                 failures={"NonFinite": bad} if bad else {},
             )
         )

@@ -1,0 +1,108 @@
+"""The reference resize and crop: sizes, offsets, and the very pixels that Pillow makes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vidembed.clips import Resize
+from vidembed.pixels import crop_offset, prepare, resized_size
+
+CLIP = Resize(short_side=224, crop=224)
+
+
+def picture(height: int, width: int, count: int = 1) -> np.ndarray:
+    draw = np.random.default_rng(height * width)
+    return draw.integers(0, 256, (count, height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("size", "resized"),
+    [
+        ((240, 320), (224, 298)),
+        ((320, 240), (298, 224)),
+        ((224, 224), (224, 224)),
+        ((243, 321), (224, 295)),
+        ((1080, 1920), (224, 398)),
+        ((1, 1000), (224, 224_000)),
+    ],
+)
+def test_the_short_side_is_given_and_the_long_side_is_truncated(size, resized):
+    assert resized_size(*size, 224) == resized
+
+
+@pytest.mark.parametrize(
+    ("length", "offset"),
+    # Half a pixel goes to the even side: 3/2 to 2, 75/2 to 38, 5/2 to 2.
+    [(224, 0), (225, 0), (226, 1), (227, 2), (229, 2), (298, 37), (299, 38)],
+)
+def test_a_crop_s_offset_is_rounded_half_to_even(length, offset):
+    assert crop_offset(length, 224) == offset
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [
+        # left, upper, right, lower of the crop in the resized picture
+        ((240, 320), (37, 0, 261, 224)),
+        ((320, 240), (0, 37, 224, 261)),
+        ((243, 321), (36, 0, 260, 224)),
+        ((224, 227), (2, 0, 226, 224)),
+        ((299, 224), (0, 38, 224, 262)),
+        ((100, 60), (0, 74, 224, 298)),
+    ],
+)
+def test_pixels_are_those_of_pillow(size, box, interpolation):
+    frames = picture(*size, count=2)
+    resize = Resize(short_side=224, crop=224, interpolation=interpolation)
+    height, width = resized_size(*size, 224)
+    kind = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+    expected = [
+        Image.fromarray(f).resize((width, height), kind[interpolation]).crop(box) for f in frames
+    ]
+    np.testing.assert_array_equal(prepare(frames, resize), np.stack(expected))
+
+
+def test_a_picture_of_the_right_size_is_left_as_it_is():
+    frames = picture(224, 224, 3)
+    np.testing.assert_array_equal(prepare(frames, CLIP), frames)
+
+
+def test_a_crop_may_be_smaller_than_the_short_side():
+    frames = picture(256, 300)
+    out = prepare(frames, Resize(short_side=256, crop=224))
+    np.testing.assert_array_equal(out, frames[:, 16:240, 38:262])
+
+
+def test_turned_and_strided_frames_are_read_right():
+    frames = picture(64, 48)
+    turned = np.rot90(frames, axes=(1, 2))
+    np.testing.assert_array_equal(
+        prepare(turned, CLIP), prepare(np.ascontiguousarray(turned), CLIP)
+    )
+
+
+def test_no_frames_are_no_frames():
+    assert prepare(picture(48, 64, 0), CLIP).shape == (0, 224, 224, 3)
+
+
+@pytest.mark.parametrize(
+    ("frames", "got"),
+    [
+        (np.zeros((1, 8, 8, 3), np.float32), r"float32 \(1, 8, 8, 3\)"),
+        (np.zeros((8, 8, 3), np.uint8), r"uint8 \(8, 8, 3\)"),
+        (np.zeros((1, 8, 8, 4), np.uint8), r"uint8 \(1, 8, 8, 4\)"),
+    ],
+)
+def test_frames_of_another_kind_are_refused_with_what_came(frames, got):
+    with pytest.raises(
+        ValueError, match=r"expected uint8 frames \[n, height, width, 3\], got " + got
+    ):
+        prepare(frames, CLIP)
+
+
+def test_a_crop_that_does_not_fit_is_refused_with_both_sizes():
+    with pytest.raises(ValueError, match="a crop of 224 does not fit into 128x170"):
+        prepare(picture(48, 64), Resize(short_side=128, crop=224))
