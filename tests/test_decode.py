@@ -34,6 +34,7 @@ FILES = {
     "h264-intra.mp4": {"gop": 1},
     "h264-one-gop.mp4": {"gop": 250, "b_frames": 2},
     "h264-444-odd.mp4": {"pix_fmt": "yuv444p", "size": (161, 121)},
+    "h264-full-range.mp4": {"pix_fmt": "yuvj420p"},
     "h264-10bit.mp4": {"pix_fmt": "yuv420p10le"},
     "h264.avi": {},
     "h264-b.ts": {"b_frames": 2},
@@ -143,7 +144,9 @@ def test_decord_alone_gives_the_right_frames_or_says_that_it_cannot(name, file):
         assert not said or re.match("(Unsupported|Corrupt): .*decord", said)
 
 
-@pytest.mark.parametrize("name", ["h264.mp4", "h264-b.mkv", "vp9.webm", "av1.mp4"])
+@pytest.mark.parametrize(
+    "name", ["h264.mp4", "h264-b.mkv", "h264-full-range.mp4", "hevc.mp4", "vp9.webm", "av1.mp4"]
+)
 def test_decord_reads_ordinary_files(name, file):
     assert numbers(file(name), [0, 13, 39], "decord") == [0, 13, 39]
 
@@ -392,6 +395,14 @@ def test_damage_is_noticed_whichever_decoder_was_loaded_first(first, tmp_path):
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
     )
     assert done.stdout == "Corrupt\n"
+
+
+def test_damage_that_a_decoder_conceals_is_noticed(tmp_path):
+    """Three bytes that leave a stream which decodes, with a spoilt picture, and with no error."""
+    path = write_video(tmp_path / "concealed.mp4", frames=48, gop=12)
+    make.flip_bytes(path, 0.22, 3)
+    assert failure(path, count=12, decoder="pyav").kind == "Corrupt"
+    assert failure(path, count=12).kind == "Corrupt"
 
 
 def test_frames_before_the_damage_are_still_good(tmp_path):

@@ -140,7 +140,7 @@ def test_ids_are_made_from_the_paths_where_there_are_none(tmp_path):
 
 
 def test_metadata_travels_with_its_types(tmp_path):
-    extra = {"score": 0.5, "tags": ["x", "y"], "views": 3, "ok": True, "nested": {"k": "v"}}
+    extra = {"rating": 0.5, "tags": ["x", "y"], "views": 3, "ok": True, "nested": {"k": "v"}}
     source = write(tmp_path / "m.parquet", [ROWS[0] | extra])
     manifest = open_manifest(str(source))
     assert manifest.metadata.field("tags").type == pa.list_(pa.string())

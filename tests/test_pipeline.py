@@ -57,7 +57,7 @@ def mixed(corpus, tmp_path):
         "empty": ("Empty", b""),
         "cut": ("Truncated", data[: len(data) // 2]),
         "hangs": ("Timeout", data),
-        "segfaults": ("DecoderCrash", data),
+        "crashalways": ("DecoderCrash", data),
     }
     rows = [{"video_id": p.stem, "uri": str(p), "topic": "good"} for p in good]
     for name, (_, content) in bad.items():

@@ -50,6 +50,8 @@ def start(command, corpus, run, clip_folder, *options):
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell's background job has Ctrl-C switched off, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

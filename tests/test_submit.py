@@ -103,9 +103,11 @@ def head(tmp_path_factory):
     # A short path: Ray's sockets lie in it, and their names may have 107 bytes.
     import tempfile
 
-    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
-        with Head(Path(folder)) as node:
-            yield node
+    with (
+        tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder,
+        Head(Path(folder)) as node,
+    ):
+        yield node
 
 
 def test_a_submitted_job_embeds_a_folder_and_its_success_is_the_clients(

@@ -44,10 +44,13 @@ def evaluate(run: RunReport | str, queries: str, **options: Any) -> Evaluation:
 def search(text: str | None = None, **options: Any) -> list[Hit]:
     """The rows of a run or a collection nearest to a text or a video, best first.
 
-    options: those of `vidembed search`: `run=` or `milvus=`, `video=` in place of a text, `top=`.
+    options: those of `vidembed search`: `run=` (a path, or what `embed` returned) or `milvus=`,
+    `video=` in place of a text, `top=`.
     """
     from vidembed.query import search as job
 
+    if options.get("run") is not None:
+        options["run"] = _place(options["run"])
     return job(SearchConfig.make({"text": text, **options}))
 
 

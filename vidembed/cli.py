@@ -77,14 +77,17 @@ def run_job(command: str) -> None:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vidembed", description=__doc__.splitlines()[0])
-    parser.description = "Embed corpora of videos on Ray, search them, and measure the search."
+    text = "Embed corpora of videos on Ray, search them, and measure the search."
+    # No abbreviations: in a script, the next version's options would change what they mean.
+    parser = argparse.ArgumentParser(prog="vidembed", description=text, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"vidembed {__version__}")
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
     for name, command in COMMANDS.items():
         text = (command.options.__doc__ or "").strip()
-        sub = commands.add_parser(name, help=text.splitlines()[0], description=text)
+        sub = commands.add_parser(
+            name, help=text.splitlines()[0], description=text, allow_abbrev=False
+        )
         sub.set_defaults(command=name)
         _add_options(sub, command.options)
     return parser

@@ -63,7 +63,7 @@ def examine(options: DoctorConfig) -> Iterator[Finding]:
 def _guarded(what: str, look: Callable[[], Finding]) -> Finding:
     try:
         return look()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever breaks is the finding
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         return Finding("broken", what, text, "the features that need it fail until this works")
 

@@ -30,6 +30,8 @@ def read(
     from the container's packets: edit lists, several video streams and some AVI files are read
     wrongly without any error otherwise.
     """
+    # At this level it says where it conceals damage, which it does at the usual level in silence.
+    decord.logging.set_level(decord.logging.INFO)
     try:
         # num_threads=1: the pool scales by processes; 0 means "all" and fails on some VP9 files.
         reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
@@ -40,6 +42,8 @@ def read(
             yield from zip(indices, frames, strict=True)
     except (decord.DECORDError, RuntimeError, IndexError) as error:
         raise DecordDisagreesError(str(error)) from error
+    finally:
+        decord.logging.set_level(decord.logging.ERROR)
 
 
 def _check(reader: decord.VideoReader, facts: VideoFacts, wanted: NDArray[np.int64]) -> None:

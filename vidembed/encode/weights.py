@@ -157,7 +157,7 @@ def _unpickled(file: Path) -> Any:
 
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as first:
+    except Exception as first:  # noqa: BLE001 - torch raises whatever the pickle made it
         # Files of old torch versions (no zip archive) cannot be mapped.
         try:
             return torch.load(file, map_location="cpu", weights_only=True)

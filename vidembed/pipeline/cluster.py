@@ -102,6 +102,8 @@ def _session(address: str | None, run: Run) -> Iterator[None]:
     if not address:
         options |= {"include_dashboard": False, "num_cpus": os.cpu_count() or 1}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # See store.milvus: a fork beside gRPC's busy threads may never come back.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:

@@ -78,6 +78,9 @@ class Progress:
             note = self._between()
             if snapshot is not None:
                 show(self._line(snapshot, note))
+        if self._mode == "plain" and (last := self._look()) is not None:
+            # A run that ends between two lines has its numbers said as well.
+            show(self._line(last, self._between()))
 
     def _line(self, snapshot: Snapshot, note: str) -> str:
         if not snapshot.decoded and not snapshot.failed:

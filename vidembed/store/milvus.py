@@ -189,7 +189,9 @@ def _connect(uri: str) -> Any:
     check_uri(uri)
     # It logs every error that it raises as well, with a traceback; we report it once.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-    # gRPC prints a line for every process that is started beside its threads.
+    # gRPC's fork handlers wait for its own threads, which Milvus Lite keeps busy: Ray, which forks
+    # to start its processes, then sometimes never comes up. Read when grpc is first imported.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from pymilvus import MilvusClient
     from pymilvus.exceptions import MilvusException

@@ -1,0 +1,173 @@
+"""One query against a run or a collection: the nearest rows, and what cannot be compared."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+import vidembed
+from tests.helpers import checkpoints as make
+from tests.helpers.runs import bad, good, record, vectors, write_run
+from tests.helpers.videos import write_video
+from vidembed import retrieval
+from vidembed.encode import registry
+from vidembed.errors import ConfigError, RunMismatchError, WeightsError
+from vidembed.store.run import Run
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    return make.write_reference(folder / "pytorch_model.bin.0", make.reference_state("seqTransf"))
+
+
+@pytest.fixture(scope="module")
+def spec(weights):
+    return registry.describe("clip4clip", str(weights))
+
+
+@pytest.fixture(scope="module")
+def encoder(spec):
+    return registry.load(spec, "cpu", "float32")
+
+
+@pytest.fixture
+def run(tmp_path, spec, encoder):
+    """Three videos at the places of three texts, in two parts."""
+    texts = encoder.encode_text(["a dog runs", "a cat sleeps", "rain"])
+    rows = [good(name, vector) for name, vector in zip("abc", texts, strict=True)]
+    made = write_run(tmp_path / "run", [*rows[:2], bad("x")], spec)
+    made.commit(vectors(rows[2:], spec.dim))
+    return made
+
+
+def test_a_text_finds_the_row_that_lies_nearest(run):
+    hits = vidembed.search("a cat sleeps", run=run.uri)
+    assert hits[0].id == "b"
+    assert hits[0].score == pytest.approx(1, abs=1e-5)
+    assert [h.score for h in hits] == sorted((h.score for h in hits), reverse=True)
+    assert len(hits) == 3
+    first = hits[0]
+    assert (first.video_id, first.uri) == ("b", "/videos/b.mp4")
+    assert (first.start_s, first.end_s) == (0.0, 1.0)
+    assert first.metadata == {"caption": "this is b"}
+
+
+def test_top_limits_the_answer_over_all_parts(run):
+    (hit,) = vidembed.search("rain", run=run.uri, top=1)
+    assert hit.id == "c"
+
+
+def test_a_video_finds_itself(tmp_path, run, encoder, spec):
+    path = write_video(tmp_path / "query.mp4", frames=72)
+    frames, _ = vidembed.read_frames(str(path), count=12, sampling="clip4clip")
+    run.commit(vectors([good("self", encoder.encode_video(frames[None])[0])], spec.dim))
+    (hit,) = vidembed.search(video=str(path), run=run.uri, top=1)
+    assert hit.id == "self"
+    assert hit.score == pytest.approx(1, abs=1e-5)
+
+
+def test_a_query_video_that_cannot_be_decoded_is_named(tmp_path, run):
+    (tmp_path / "bad.mp4").write_text("no video")
+    with pytest.raises(ConfigError, match=r"--video Unsupported: .*bad\.mp4"):
+        vidembed.search(video=str(tmp_path / "bad.mp4"), run=run.uri)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "give a text, or --video FILE"),
+        ({"text": "x", "video": "y.mp4"}, "give a text, or --video FILE"),
+        ({"text": "x", "run": None}, "give --run RUN, or --milvus URI"),
+        ({"text": "x", "milvus": "x.db"}, "give --run RUN, or --milvus URI"),
+        ({"text": "x", "top": 0}, "--top: "),
+    ],
+)
+def test_words_that_contradict_each_other_are_refused(options, said, run):
+    with pytest.raises(ConfigError, match=said):
+        vidembed.search(**{"run": run.uri} | options)
+
+
+def test_a_place_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="is no run"):
+        vidembed.search("x", run=str(tmp_path))
+
+
+def test_another_encoder_than_the_run_s_is_refused(run):
+    with pytest.raises(RunMismatchError, match="was embedded with clip4clip, not clip4clip-tiny"):
+        vidembed.search("x", run=run.uri, encoder="clip4clip-tiny")
+
+
+def test_other_weights_than_the_run_s_are_refused(tmp_path, run):
+    other = make.write_reference(tmp_path / "other.bin", make.reference_state(seed=3))
+    with pytest.raises(RunMismatchError, match="was embedded with other weights"):
+        vidembed.search("x", run=run.uri, weights=str(other))
+
+
+def test_weights_that_are_gone_are_named(tmp_path):
+    path = make.write_reference(tmp_path / "gone.bin", make.reference_state())
+    spec = registry.describe("clip4clip", str(path))
+    run = write_run(tmp_path / "run", [good("a", np.ones(spec.dim))], spec)
+    path.unlink()
+    with pytest.raises(WeightsError, match=r"no weights at .*gone\.bin"):
+        vidembed.search("x", run=run.uri)
+
+
+def test_a_run_of_many_parts_is_searched_exactly(tmp_path):
+    draw = np.random.default_rng(0)
+    every = draw.normal(size=(60, 4)).astype(np.float32)
+    run = Run.create_or_resume(str(tmp_path / "run"), record())
+    for at in range(0, 60, 7):
+        part = every[at : at + 7]
+        run.commit(vectors([good(f"v{at + k}", v) for k, v in enumerate(part)]))
+    query = draw.normal(size=4).astype(np.float32)
+    for top in (1, 5, 60, 100):
+        rows = retrieval.nearest(run, query, top)
+        order = np.argsort(-(every @ query))[:top]
+        assert [row["id"] for row in rows] == [f"v{k}" for k in order]
+
+
+def test_distances_of_l2_are_squared_and_negative(tmp_path):
+    run = Run.create_or_resume(str(tmp_path / "run"), record(metric="L2"))
+    run.commit(vectors([good("near", [1, 0, 0, 0]), good("far", [3, 0, 0, 0])]))
+    rows = retrieval.nearest(run, np.array([0, 0, 0, 0], np.float32), 2)
+    assert [(row["id"], row["score"]) for row in rows] == [("near", -1.0), ("far", -9.0)]
+
+
+# In a collection
+
+
+@pytest.fixture
+def collection(tmp_path, run):
+    uri = str(tmp_path / "lite.db")
+    vidembed.load(run.uri, uri)
+    return uri
+
+
+def test_a_collection_gives_the_same_answer_as_its_run(run, collection):
+    exact = vidembed.search("a cat sleeps", run=run.uri)
+    found = vidembed.search("a cat sleeps", milvus=collection)
+    assert [hit.id for hit in found] == [hit.id for hit in exact]
+    for one, other in zip(found, exact, strict=True):
+        assert one.score == pytest.approx(other.score, abs=1e-4)
+        assert one.metadata == other.metadata
+        assert (one.uri, one.start_s, one.end_s) == (other.uri, other.start_s, other.end_s)
+
+
+def test_a_collection_is_searched_with_the_weights_it_was_made_with_only(tmp_path, collection):
+    other = make.write_reference(tmp_path / "other.bin", make.reference_state(seed=3))
+    with pytest.raises(RunMismatchError, match="would compare what does not compare"):
+        vidembed.search("x", milvus=collection, weights=str(other))
+
+
+def test_weights_of_a_collection_may_be_named_from_elsewhere(tmp_path, weights, collection):
+    moved = shutil.copy(weights, tmp_path / "moved.bin")
+    hits = vidembed.search("rain", milvus=collection, weights=str(moved), top=1)
+    assert hits[0].id == "c"
+
+
+def test_a_collection_that_is_not_there_is_named(collection):
+    with pytest.raises(ConfigError, match="has no collection 'other'; it has: videos"):
+        vidembed.search("x", milvus=collection, collection="other")
