@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -487,3 +488,13 @@ def test_merges_that_are_no_pairs_are_refused_with_the_line():
 
 def test_the_vocabulary_is_clip_s(tokenizer):
     assert (tokenizer.vocab_size, tokenizer.start_id, tokenizer.end_id) == (49408, 49406, 49407)
+
+
+def test_weights_given_by_a_relative_path_mean_the_same_from_another_folder(
+    tmp_path, monkeypatch, clip_folder
+):
+    monkeypatch.chdir(Path(clip_folder).parent)
+    spec = registry.describe("clip4clip", Path(clip_folder).name)
+    monkeypatch.chdir(tmp_path)
+    assert spec.weights == clip_folder
+    assert registry.load(spec).spec.dim == 64

@@ -6,6 +6,7 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from vidembed import sources
 from vidembed.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -98,6 +99,9 @@ def describe(name: str, weights: str | None = None) -> EncoderSpec:
     if row.weights is None and weights is not None:
         raise ConfigError(f"{name} ships with its weights; --weights is for another encoder")
     module = importlib.import_module(f"{row.package}.describe")
+    if weights is not None and sources.exists(weights):
+        # Workers load by this name too, and their working directory is another.
+        weights = sources.absolute(weights)
     spec: EncoderSpec = module.describe(name, weights or row.weights)
     return spec
 

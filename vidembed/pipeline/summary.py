@@ -53,16 +53,11 @@ def record(config: EmbedConfig, spec: EncoderSpec) -> dict[str, Any]:
         "fingerprint": spec.fingerprint,
         "dim": spec.dim,
         "metric": spec.metric,
-        "weights": spec.weights if not spec.weights or "://" in spec.weights else _place(spec),
+        "weights": spec.weights,
         "config": config.plain(),
         "versions": versions(),
         "created": _now(time.time()),
     }
-
-
-def _place(spec: EncoderSpec) -> str:
-    # A path that means the same from elsewhere; a hub id stays as it is.
-    return sources.absolute(spec.weights) if sources.exists(spec.weights) else spec.weights
 
 
 def versions() -> dict[str, str]:
