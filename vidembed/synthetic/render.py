@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import colorsys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vidembed.synthetic.motions import PATHS
+from vidembed.synthetic.motions import PATHS, Path
 from vidembed.synthetic.shapes import DISTANCES, Distance
 
 if TYPE_CHECKING:
@@ -53,20 +54,66 @@ def render_at(
     frame of the whole clip. All of the motion lies in the centred square of the frame, so that
     a centre crop loses none of it.
     """
-    ground = _background(scene, size, rng)
-    ink = _color(scene.color, rng)
-    radius = float(rng.uniform(*_RADIUS))
-    tilt = float(rng.uniform(-0.14, 0.14))
-    path = PATHS[scene.motion](times, rng)
+    take = plan(scene, times, size, rng)
+    ground = _background(scene.pattern, take, size)
     distance = DISTANCES[scene.shape]
     out = np.empty((len(times), *size, 3), np.uint8)
     still = np.clip(ground + 0.5, 0, 255).astype(np.uint8)
-    for index in range(len(times)):
-        out[index] = still
-        if path.scale[index] > 0:
-            place = (float(path.x[index]), float(path.y[index]))
-            _draw(out[index], ground, ink, distance, (*place, radius * path.scale[index], tilt))
+    for frame, x, y, scale in zip(out, take.path.x, take.path.y, take.path.scale, strict=True):
+        frame[...] = still
+        if scale > 0:
+            pose = (float(x), float(y), float(take.radius * scale), take.tilt)
+            _draw(frame, ground, take.ink, distance, pose)
     return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take:
+    """Everything about a clip that its scene leaves to chance."""
+
+    ground: NDArray[np.float32]
+    """Main colour of the background, RGB [3] in 0..255."""
+    period: float
+    """Of the pattern, in frame heights."""
+    shift: tuple[float, float]
+    """Of the pattern, in half periods."""
+    upright: bool
+    """Whether stripes stand upright."""
+    slope: tuple[float, float]
+    """Of the light, a share per frame height."""
+    grain: NDArray[np.float32]
+    """[height, width, 1]."""
+    ink: NDArray[np.float32]
+    """Colour of the shape, RGB [3] in 0..255."""
+    radius: float
+    """Of the shape at scale 1, in frame heights."""
+    tilt: float
+    """Of the shape, in radians."""
+    path: Path
+
+
+def plan(
+    scene: Scene, times: NDArray[np.float64], size: tuple[int, int], rng: np.random.Generator
+) -> Take:
+    """Draw the lots for a clip: what `render_at` with the same generator paints."""
+
+    def pair(low: float, high: float) -> tuple[float, float]:
+        first, second = rng.uniform(low, high, 2)
+        return float(first), float(second)
+
+    # Fields are evaluated in this order, which is part of what a seed means.
+    return Take(
+        ground=_color(scene.background, rng),
+        period=float(rng.uniform(0.2, 0.3)),
+        shift=pair(0, 1),
+        upright=bool(rng.uniform() < 0.5),
+        slope=pair(-0.05, 0.05),
+        grain=rng.standard_normal((*size, 1), dtype=np.float32) * np.float32(_TEXTURE),
+        ink=_color(scene.color, rng),
+        radius=float(rng.uniform(*_RADIUS)),
+        tilt=float(rng.uniform(-0.14, 0.14)),
+        path=PATHS[scene.motion](times, rng),
+    )
 
 
 def _draw(
@@ -98,31 +145,24 @@ def _draw(
     frame[top:bottom, left:right] = np.clip(blended + 0.5, 0, 255).astype(np.uint8)
 
 
-def _background(
-    scene: Scene, size: tuple[int, int], rng: np.random.Generator
-) -> NDArray[np.float32]:
+def _background(pattern: str, take: Take, size: tuple[int, int]) -> NDArray[np.float32]:
     """Float32 [height, width, 3] in 0..255: the pattern, a slight gradient and a fine grain."""
     height, width = size
-    base = _color(scene.background, rng)
+    base = take.ground
     dark = base.mean() < 100
     other = base + (255 - base) * np.float32(0.25) if dark else base * np.float32(0.72)
     x = ((np.arange(width) - width / 2) / height)[None, :]
     y = ((np.arange(height) - height / 2) / height)[:, None]
-    period = rng.uniform(0.2, 0.3)
-    shift_x, shift_y = rng.uniform(0, 1, 2)
-    upright = rng.uniform() < 0.5
-    slope = rng.uniform(-0.05, 0.05, 2)
-    grain = rng.standard_normal((height, width, 1), dtype=np.float32) * np.float32(_TEXTURE)
-    across = np.floor(2 * (x / period + shift_x)) % 2 + 0 * y
-    down = np.floor(2 * (y / period + shift_y)) % 2 + 0 * x
+    across = np.floor(2 * (x / take.period + take.shift[0])) % 2 + 0 * y
+    down = np.floor(2 * (y / take.period + take.shift[1])) % 2 + 0 * x
     shade = {
         "plain": 0 * across,
-        "striped": across if upright else down,
+        "striped": across if take.upright else down,
         "checkered": (across + down) % 2,
-    }[scene.pattern]
+    }[pattern]
     mixed = base + (other - base) * shade[..., None].astype(np.float32)
-    light = (1 + slope[0] * x + slope[1] * y)[..., None].astype(np.float32)
-    ground: NDArray[np.float32] = (mixed * light + grain).astype(np.float32)
+    light = (1 + take.slope[0] * x + take.slope[1] * y)[..., None].astype(np.float32)
+    ground: NDArray[np.float32] = (mixed * light + take.grain).astype(np.float32)
     return ground
 
 

@@ -1,9 +1,10 @@
 """Train `clip4clip-tiny` on drawn clips: `python -m vidembed.encode.clip4clip.train_tiny`.
 
-First the image tower learns what single frames show (colour, shape, background), from labels:
-a frame costs an eighth of a clip. Then everything learns from clips and captions with CLIP's
-symmetric contrastive loss, where batches hold clips that differ in one attribute; the labels
-stay as a helper whose weight falls to zero. The classifiers are thrown away.
+First the image tower learns what single frames show and where (colour, shape, background, place),
+from labels: a frame costs an eighth of a clip. Then frame transformer and text tower learn with
+CLIP's symmetric contrastive loss from the features of the frames, where batches are large and cost
+little, and hold clips that differ in one attribute. Last, everything learns together from pixels.
+Classifiers and the like are thrown away.
 """
 
 from __future__ import annotations
@@ -20,28 +21,28 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from vidembed.encode.clip4clip.layout import Architecture
 from vidembed.encode.clip4clip.model import Clip4Clip
 from vidembed.encode.clip4clip.tiny_data import (
     ATTRIBUTES,
+    CONTEXT,
     FRAMES,
-    SIZE,
     Batches,
     Pool,
+    architecture,
     labels,
     train_merges,
 )
+from vidembed.encode.clip4clip.tiny_losses import Labels, Places, contrastive
 from vidembed.encode.clip4clip.tokenizer import ClipTokenizer
 from vidembed.synthetic.captions import caption, partial_caption
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from vidembed.synthetic.scenes import Scene
 
-CONTEXT = 32
 _MEAN = torch.tensor((0.48145466, 0.4578275, 0.40821073)).view(3, 1, 1)
 _STD = torch.tensor((0.26862954, 0.26130258, 0.27577711)).view(3, 1, 1)
 _MAX_LOGIT_SCALE = float(np.log(100.0))
@@ -53,80 +54,32 @@ class Recipe:
     """Everything that training depends on, and the machine's speed where the clock ends it."""
 
     seed: int = 0
-    steps: int = 2000
-    """Of the contrastive stage."""
-    frame_steps: int = 2500
-    """Of the stage before it, on single frames."""
+    frame_steps: int = 4000
+    label_steps: int = 1500
+    head_steps: int = 1500
+    steps: int = 600
+    """Of the four stages, in this order."""
     pool_clips: int = 28_000
     batch_clips: int = 48
     group: int = 4
     """Clips of a batch that differ from each other in one attribute."""
     batch_frames: int = 64
+    batch_features: int = 192
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     partial: float = 0.15
     """Share of captions that leave attributes out."""
-    label_weight: float = 0.3
-    """Of the classifiers' loss at the start of the contrastive stage."""
+    label_weight: float = 0.1
+    """Of the classifiers' loss beside the contrastive one; falls to zero in the last stage."""
+    place_weight: float = 4.0
+    """Of the places' loss beside the frame classifiers'."""
     max_minutes: float = 40.0
     """Schedules end at this time even where the steps are not done."""
-
-
-def architecture(vocabulary: int) -> Architecture:
-    """The network: CLIP's towers and CLIP4Clip's frame transformer, all small."""
-
-    def tower(width: int, layers: int) -> dict[str, Any]:
-        return {
-            "hidden_size": width,
-            "intermediate_size": width * 4,
-            "num_hidden_layers": layers,
-            "num_attention_heads": width // 64,
-            "hidden_act": "quick_gelu",
-        }
-
-    text = tower(128, 3) | {
-        "vocab_size": vocabulary,
-        "max_position_embeddings": CONTEXT,
-        "bos_token_id": vocabulary - 2,
-        "eos_token_id": vocabulary - 1,
-        "pad_token_id": 0,
-    }
-    vision = tower(192, 4) | {"image_size": SIZE, "patch_size": 16}
-    clip = {"projection_dim": 128, "text_config": text, "vision_config": vision}
-    return Architecture(clip=clip, head="seqTransf", head_layers=2)
-
-
-class Labels(nn.Module):
-    """Classifiers of the attributes, one linear layer each."""
-
-    def __init__(self, dim: int, names: Sequence[str]) -> None:
-        super().__init__()
-        self.columns = [list(ATTRIBUTES).index(name) for name in names]
-        self.layers = nn.ModuleList(nn.Linear(dim, len(ATTRIBUTES[name])) for name in names)
-
-    def loss(self, features: Tensor, truth: Tensor) -> Tensor:
-        """Mean cross-entropy; `features` [n, dim], `truth` [n, 5]."""
-        parts = [
-            nn.functional.cross_entropy(layer(features), truth[:, column])
-            for layer, column in zip(self.layers, self.columns, strict=True)
-        ]
-        return torch.stack(parts).mean()
 
 
 def normalised(pixels: NDArray[np.uint8]) -> Tensor:
     """uint8 [..., height, width, 3] to float32 [..., 3, height, width]."""
     return (torch.from_numpy(pixels).movedim(-1, -3).float() / 255 - _MEAN) / _STD
-
-
-def contrastive(clips: Tensor, texts: Tensor, scale: Tensor, excluded: Tensor) -> Tensor:
-    """Symmetric InfoNCE of unit vectors [n, dim]; row i of each belongs together.
-
-    `excluded` bool [texts, clips]: pairs that fit as well without belonging together.
-    """
-    logits = (scale.exp() * texts @ clips.T).masked_fill(excluded, float("-inf"))
-    own = torch.arange(len(logits))
-    forward = nn.functional.cross_entropy(logits, own)
-    return (forward + nn.functional.cross_entropy(logits.T, own)) / 2
 
 
 class Trainer:
@@ -136,56 +89,94 @@ class Trainer:
         self.recipe, self.pool = recipe, pool
         self.rng = np.random.default_rng([recipe.seed, 2])
         self.truth = torch.from_numpy(labels(pool.scenes))
+        self.places = torch.from_numpy(pool.places)
         self.batches = Batches(pool.scenes, self.rng)
         self.tokenizer = ClipTokenizer.from_merges(merges)
         torch.manual_seed(recipe.seed)
         self.model = Clip4Clip(architecture(self.tokenizer.vocab_size))
-        # The default deviation of 1 would drown what the frames show.
-        nn.init.normal_(self.model.frame_position_embeddings.weight, std=0.3)
+        self._spread_positions()
         dim = self.model.architecture.dim
-        self.frame_labels = Labels(dim, _SEEN_IN_A_FRAME)
-        self.clip_labels = Labels(dim, tuple(ATTRIBUTES))
-        parameters = [
-            *self.model.parameters(),
-            *self.frame_labels.parameters(),
-            *self.clip_labels.parameters(),
-        ]
-        self.parameters = parameters
+        helpers = (Labels(dim, _SEEN_IN_A_FRAME), Places(dim), Labels(dim, tuple(ATTRIBUTES)))
+        self.frame_labels, self.frame_places, self.clip_labels = helpers
+        self.parameters = [p for module in (self.model, *helpers) for p in module.parameters()]
         groups: list[dict[str, Any]] = [
-            {"params": [p for p in parameters if p.ndim > 1]},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in self.parameters if p.ndim > 1]},
+            {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(
             groups, lr=0.0, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
         )
 
-    def frame_step(self) -> Tensor:
+    def _spread_positions(self) -> None:
+        """Start positions at the size of what stands at them.
+
+        With the default deviations, 0.02 in the image tower and 1 in the head, patches drown
+        their places, so that place and motion are never learned, and moments drown the frames.
+        """
+        image = self.model.clip.vision_model.embeddings.position_embedding
+        nn.init.normal_(image.weight, std=0.5)
+        nn.init.normal_(self.model.frame_position_embeddings.weight, std=0.3)
+
+    def frame_step(self, _progress: float) -> Tensor:
         """Loss of one batch of single frames."""
         size = self.recipe.batch_frames
         clips = self.rng.integers(len(self.pool.scenes), size=size)
-        pixels = self.pool.pixels[clips, self.rng.integers(FRAMES, size=size)]
+        moments = self.rng.integers(FRAMES, size=size)
         with torch.autocast("cpu", torch.bfloat16):
-            features = self.model.frame_features(normalised(pixels))
-        return self.frame_labels.loss(features.float(), self.truth[clips])
+            features = self.model.frame_features(normalised(self.pool.pixels[clips, moments]))
+        return self._frame_loss(features.float(), self.truth[clips], self.places[clips, moments])
+
+    def label_step(self, _progress: float) -> Tensor:
+        """Loss of the head alone, from features and labels: motion before there are words."""
+        chosen = self.rng.integers(len(self.pool.scenes), size=self.recipe.batch_features)
+        with torch.autocast("cpu", torch.bfloat16):
+            clips = self.model.pool(self.features[chosen], torch.ones(len(chosen), FRAMES))
+        return self.clip_labels.loss(clips.float() * 10, self.truth[chosen])
+
+    def head_step(self, _progress: float) -> Tensor:
+        """Loss of one large batch of clips, from the features of their frames."""
+        chosen = self.batches.draw(self.recipe.batch_features, 2 * self.recipe.group)
+        return self._clip_loss(chosen, self.features[chosen], self.recipe.label_weight)
 
     def clip_step(self, progress: float) -> Tensor:
-        """Loss of one batch of clips and captions."""
-        recipe = self.recipe
-        chosen = self.batches.draw(recipe.batch_clips, recipe.group)
+        """Loss of one batch of clips, from their pixels."""
+        chosen = self.batches.draw(self.recipe.batch_clips, self.recipe.group)
+        with torch.autocast("cpu", torch.bfloat16):
+            flat = self.model.frame_features(normalised(self.pool.pixels[chosen]).flatten(0, 1))
+        flat = flat.float()
+        weight = self.recipe.label_weight * (1 - progress)
+        truth = self.truth[chosen].repeat_interleave(FRAMES, dim=0)
+        helper = self._frame_loss(flat, truth, self.places[chosen].flatten(0, 1))
+        frames = flat.view(len(chosen), FRAMES, -1)
+        return self._clip_loss(chosen, frames, weight) + weight * helper
+
+    @torch.no_grad()
+    def extract(self) -> None:
+        """Keep the features of all frames of the pool, for `head_step`."""
+        parts = []
+        for begin in range(0, len(self.pool.pixels), 64):
+            pixels = normalised(self.pool.pixels[begin : begin + 64])
+            with torch.autocast("cpu", torch.bfloat16):
+                flat = self.model.frame_features(pixels.flatten(0, 1))
+            parts.append(flat.float().view(len(pixels), FRAMES, -1))
+        self.features = torch.cat(parts)
+
+    def _frame_loss(self, features: Tensor, truth: Tensor, places: Tensor) -> Tensor:
+        place = self.frame_places.loss(features, places)
+        return self.frame_labels.loss(features, truth) + self.recipe.place_weight * place
+
+    def _clip_loss(self, chosen: NDArray[np.int64], frames: Tensor, label_weight: float) -> Tensor:
         truth = self.truth[chosen]
         texts, excluded = self._captions([self.pool.scenes[i] for i in chosen], truth)
         ids = torch.from_numpy(self.tokenizer.encode(texts, CONTEXT))
-        pixels = normalised(self.pool.pixels[chosen])
-        count = len(chosen)
+        # The text tower looks back only: what follows the longest text changes nothing.
+        ids = ids[:, : int((ids == self.tokenizer.end_id).nonzero()[:, 1].max()) + 1]
         with torch.autocast("cpu", torch.bfloat16):
-            frames = self.model.frame_features(pixels.flatten(0, 1))
-            clips = self.model.pool(frames.view(count, FRAMES, -1), torch.ones(count, FRAMES))
+            clips = self.model.pool(frames, torch.ones(frames.shape[:2]))
             words = self.model.encode_tokens(ids)
         clips, words = clips.float(), words.float()
         loss = contrastive(clips, words, self.model.clip.logit_scale, excluded)
-        helper = self.frame_labels.loss(frames.float(), truth.repeat_interleave(FRAMES, dim=0))
-        helper = helper + self.clip_labels.loss(clips * 10, truth)
-        return loss + recipe.label_weight * (1 - progress) * helper
+        return loss + label_weight * self.clip_labels.loss(clips * 10, truth)
 
     def _captions(self, scenes: Sequence[Scene], truth: Tensor) -> tuple[list[str], Tensor]:
         """Captions, and which other clips of the batch each would fit as well."""
@@ -223,10 +214,10 @@ def schedule(steps: int, minutes: float) -> Iterator[tuple[int, float]]:
         yield step, progress
 
 
-def rate(recipe: Recipe, step: int, progress: float, floor: float) -> float:
-    """Linear warm-up over 100 steps, then a cosine from the peak to `floor` of it."""
+def factor(step: int, progress: float, floor: float) -> float:
+    """Of the learning rate: linear warm-up over 100 steps, then a cosine from 1 to `floor`."""
     cosine = floor + (1 - floor) * 0.5 * (1 + np.cos(np.pi * progress))
-    return float(recipe.learning_rate * min(1.0, (step + 1) / 100) * cosine)
+    return float(min(1.0, (step + 1) / 100) * cosine)
 
 
 def save(trainer: Trainer, merges: Sequence[str], steps: int, out: Path) -> None:
@@ -250,26 +241,28 @@ def save(trainer: Trainer, merges: Sequence[str], steps: int, out: Path) -> None
 
 
 def train(recipe: Recipe, out: Path, cache: Path) -> None:
-    """Train and write the model into `out`, also every few minutes on the way."""
+    """Train and write the model into `out`, also after each stage."""
     merges = train_merges()
     name = f"pool-{recipe.seed}-{recipe.pool_clips}.npy"
     trainer = Trainer(recipe, Pool.build(cache / name, recipe.pool_clips, recipe.seed), merges)
-    began = saved = time.monotonic()
-    for step, progress in schedule(recipe.frame_steps, recipe.max_minutes / 4):
-        loss = trainer.update(trainer.frame_step(), rate(recipe, step, progress, floor=0.3))
-        if step % 100 == 0:
-            print(f"frames {step} loss {loss:.3f} {time.monotonic() - began:.0f} s", flush=True)
-    save(trainer, merges, 0, out)
-    left = recipe.max_minutes - (time.monotonic() - began) / 60
-    step = 0
-    for step, progress in schedule(recipe.steps, left):
-        loss = trainer.update(trainer.clip_step(progress), rate(recipe, step, progress, floor=0.0))
-        if step % 50 == 0:
-            print(f"clips {step} loss {loss:.3f} {time.monotonic() - began:.0f} s", flush=True)
-        if time.monotonic() - saved > 180:
-            save(trainer, merges, step + 1, out)
-            saved = time.monotonic()
-    save(trainer, merges, step + 1, out)
+    # Step, number of steps, share of the time, and the learning rate's peak and end, as shares.
+    stages: tuple[tuple[Callable[[float], Tensor], int, float, tuple[float, float]], ...] = (
+        (trainer.frame_step, recipe.frame_steps, 0.42, (1.0, 0.05)),
+        (trainer.label_step, recipe.label_steps, 0.10, (1.0, 0.3)),
+        (trainer.head_step, recipe.head_steps, 0.18, (1.0, 0.1)),
+        (trainer.clip_step, recipe.steps, 0.2, (0.5, 0.0)),
+    )
+    for take_step, steps, share, (peak, end) in stages:
+        if take_step == trainer.label_step:
+            trainer.extract()
+        began, step = time.monotonic(), 0
+        for step, progress in schedule(steps, share * recipe.max_minutes):
+            learning_rate = recipe.learning_rate * peak * factor(step, progress, end / peak)
+            loss = trainer.update(take_step(progress), learning_rate)
+            if step % 50 == 0:
+                seconds = time.monotonic() - began
+                print(f"{take_step.__name__} {step} {loss:.3f} {seconds:.0f} s", flush=True)
+        save(trainer, merges, step + 1, out)
 
 
 def main() -> None:
