@@ -12,6 +12,13 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items):
+    """Ray's tests first: Ray forks, and a fork beside the gRPC threads that Milvus's client leaves
+    in this process may never come back.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory):
     """A small CLIP with random weights: the folder that --weights takes."""
