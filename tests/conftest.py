@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.priority import is_real_time
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -17,6 +19,13 @@ def pytest_collection_modifyitems(items):
     in this process may never come back.
     """
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
+@pytest.fixture(autouse=True)
+def _never_real_time():
+    """See tests.helpers.priority: such a process starves the machine, and its tests hang."""
+    yield
+    assert not is_real_time()
 
 
 @pytest.fixture(scope="session")

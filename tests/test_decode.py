@@ -17,10 +17,11 @@ import pytest
 
 import vidembed
 from tests.helpers import videos as make
+from tests.helpers.decoding import read_indices
 from tests.helpers.videos import frame_number, frame_numbers, write_video
 from vidembed.clips import Sampling, Segmentation
-from vidembed.decode.probe import probe
-from vidembed.decode.video import plan_clips, read_frames, read_indices
+from vidembed.decode.limits import Limits
+from vidembed.decode.video import open_video, plan_clips, probe, read_frames
 from vidembed.errors import FAILURES, ClipError
 
 AWKWARD = Path(__file__).resolve().parents[2] / "shared" / "data" / "awkward"
@@ -98,7 +99,7 @@ def file(folder):
 
 def numbers(path: Path, wanted, decoder="auto") -> list[int]:
     indices = np.asarray(wanted, np.int64)
-    found = list(read_indices(str(path), probe(str(path)), indices, decoder))
+    found = list(read_indices(str(path), indices, decoder))
     assert [index for index, _ in found] == indices.tolist()
     return [frame_number(frame) for _, frame in found]
 
@@ -412,12 +413,21 @@ def test_frames_before_the_damage_are_still_good(tmp_path):
     assert failure(path, count=12).kind == "Corrupt"
 
 
-def test_a_gigantic_picture_is_too_large(tmp_path, monkeypatch):
-    path = write_video(tmp_path / "small.mp4", frames=2)
-    monkeypatch.setattr("vidembed.decode.probe.MAX_PIXELS", 1000)
-    error = failure(path)
-    assert error.kind == "TooLarge"
-    assert "160x120" in error.message
+@pytest.mark.parametrize(
+    ("limits", "word"),
+    [
+        (Limits(pixels=1000), "160x120"),
+        (Limits(frames=1), "--max-video-frames"),
+        (Limits(duration_s=0.05), "--max-hours"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_video_beyond_a_limit_is_refused_before_it_is_decoded(limits, word, suffix, tmp_path):
+    path = write_video(tmp_path / f"small.{suffix}", frames=2)
+    with pytest.raises(ClipError) as caught, open_video(str(path), limits=limits):
+        pass
+    assert caught.value.kind == "TooLarge"
+    assert word in caught.value.message
 
 
 def test_a_fault_of_a_remote_file_names_its_address_and_leaves_no_copy(tmp_path, monkeypatch):

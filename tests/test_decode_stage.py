@@ -13,7 +13,7 @@ from PIL import Image
 from tests.helpers.videos import frame_numbers, truncate, write_video
 from vidembed import schema
 from vidembed.clips import ClipSpec, Resize, Sampling, Segmentation
-from vidembed.decode.protocol import Limits
+from vidembed.decode.limits import Limits
 from vidembed.decode.stage import Decode, DecodeSettings
 from vidembed.store.done import SKIP
 

@@ -15,7 +15,8 @@ import pytest
 
 from tests.helpers.videos import frame_numbers, write_video
 from vidembed.clips import ClipSpec, Resize, Sampling, Segmentation
-from vidembed.decode.protocol import Limits, Request
+from vidembed.decode.limits import Limits
+from vidembed.decode.protocol import Request
 from vidembed.decode.worker import DecodeWorker
 from vidembed.errors import ClipError
 

@@ -14,12 +14,13 @@ def facts(frames: int, fps: float = 25.0, times=None) -> VideoFacts:
     times = np.arange(frames) / fps if times is None else np.asarray(times, np.float64)
     return VideoFacts(
         times=times,
-        pts=None,
         fps=fps,
         duration_s=float(times[-1]) + 1 / fps,
         container="mov",
         codec="h264",
         stream_index=0,
+        index=None,
+        pixel_aspect=1.0,
         open_gop=False,
     )
 

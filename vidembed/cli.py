@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 from vidembed import config
 from vidembed._version import __version__
@@ -106,11 +106,14 @@ def _add_options(parser: argparse.ArgumentParser, options: type[config.Config]) 
                 spelled, metavar=name.upper(), help=text, default=argparse.SUPPRESS, **optional
             )
             continue
-        if field.default not in (None, False) and not field.is_required():
+        if field.default not in (None, False, ()) and not field.is_required():
             text += f" [default: {field.default}]".replace("%", "%%")
         kind: dict[str, Any] = {"metavar": _metavar(field.annotation)}
         if field.annotation is bool:
             kind = {"action": "store_true"}
+        elif get_origin(field.annotation) is tuple:
+            # Given twice, a list grows; `,` separates within one.
+            kind |= {"action": "extend", "type": lambda words: words.split(",")}
         flag = "--" + spelled.replace("_", "-")
         parser.add_argument(flag, dest=spelled, help=text, default=argparse.SUPPRESS, **kind)
     parser.add_argument(

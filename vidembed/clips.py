@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-SamplingKind = Literal["uniform", "fps", "clip4clip"]
+SamplingKind = Literal["uniform", "fps", "clip4clip", "fast", "keyframes"]
+Aspect = Literal["coded", "display"]
 Interpolation = Literal["bicubic", "bilinear"]
 
 
@@ -20,8 +21,12 @@ class Sampling:
         `uniform`: of n frames in presentation order the indices `int(linspace(0, n - 1, count))`.
         `fps`: a grid of one frame every 1/fps seconds, `uniform` over it where it is longer.
         `clip4clip`: the extractor of the CLIP4Clip paper, with its own integer arithmetic.
+        `fast`: each index of `uniform` moved within half its slot, (n - 1) / (count - 1) / 2
+        frames, to the one that costs least to decode.
+        `keyframes`: for each index of `uniform` the nearest keyframe of the window; `fast` where
+        the window has none.
     count: frames in a clip.
-    fps: frames per second of the grid; unused by `uniform`.
+    fps: frames per second of the grid of `fps` and `clip4clip`.
     pad: where there are fewer frames than count, `repeat` the last one, or `mask`: zeros after
         normalisation that the encoder leaves out.
     """
@@ -54,10 +59,15 @@ class Resize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipSpec:
-    """What an encoder wants to be given for one clip."""
+    """What an encoder wants to be given for one clip.
+
+    aspect: `coded` takes pixels as they are stored, as the encoders' official code does; `display`
+        makes them square first, where a file says that they are not (anamorphic video).
+    """
 
     sampling: Sampling
     resize: Resize
+    aspect: Aspect = "coded"
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -71,8 +81,11 @@ class ClipSpec:
     @classmethod
     def parse(cls, description: dict[str, Any]) -> ClipSpec:
         """What `describe` described."""
-        sampling, resize = description["sampling"], description["resize"]
-        return cls(sampling=Sampling(**sampling), resize=Resize(**resize))
+        return cls(
+            sampling=Sampling(**description["sampling"]),
+            resize=Resize(**description["resize"]),
+            aspect=description["aspect"],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,7 +83,15 @@ class FailureLimit:
         return str(self.count) if self.count is not None else f"{self.percent:g}%"
 
 
+def _listed(value: object) -> object:
+    """`a,b` as a flag spells it; a list, from YAML or Python, is taken item by item."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return tuple(value) if isinstance(value, list) else value
+
+
 Actors = Annotated[ActorRange | None, BeforeValidator(ActorRange.parse)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Failures = Annotated[FailureLimit, BeforeValidator(FailureLimit.parse)]
 
 
@@ -112,7 +120,11 @@ class Config(BaseModel):
     def plain(self) -> dict[str, Any]:
         """As JSON values, for `run.json` and YAML."""
         return {
-            name: str(value) if isinstance(value, ActorRange | FailureLimit) else value
+            name: str(value)
+            if isinstance(value, ActorRange | FailureLimit)
+            else list(value)
+            if isinstance(value, tuple)
+            else value
             for name, value in self
         }
 
@@ -155,7 +167,7 @@ class EmbedConfig(MilvusOptions):
         None, "file, folder, address or hub id [default: the encoder's own]"
     )
     frames: int | None = _option(None, "frames a clip [default: the encoder's own]", ge=1, le=4096)
-    sampling: Literal["uniform", "fps", "clip4clip"] | None = _option(
+    sampling: Literal["uniform", "fps", "clip4clip", "fast", "keyframes"] | None = _option(
         None, "which frames [default: the encoder's own]"
     )
     fps: float | None = _option(None, "frames per second of --sampling fps [default: 1]", gt=0)
@@ -166,8 +178,18 @@ class EmbedConfig(MilvusOptions):
     decoder: Literal["auto", "decord", "pyav"] = _option(
         "auto", "auto takes what is right for each file"
     )
+    min_frames: float = _option(
+        1.0, "share of a clip's frames that must be undamaged, 0 to 1", gt=0, le=1
+    )
+    aspect: Literal["coded", "display"] = _option(
+        "coded", "display: make pixels square where a file says that they are not"
+    )
     decode_timeout: float = _option(300.0, "seconds a video may take to decode", gt=0)
     decode_memory: float = _option(4.0, "GiB that decoding a video may take", gt=0)
+    max_gigabytes: float = _option(64.0, "larger files fail as TooLarge", gt=0)
+    max_megapixels: float = _option(64.0, "larger pictures fail as TooLarge", gt=0)
+    max_video_frames: int = _option(2_000_000, "videos of more frames fail as TooLarge", ge=1)
+    max_hours: float = _option(24.0, "longer videos fail as TooLarge", gt=0)
     batch_size: int = _option(16, "clips a batch of the encoder", ge=1, le=65536)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = _option(
         "auto", "auto: bfloat16 on CUDA, float32 on a CPU"
@@ -191,12 +213,16 @@ class EmbedConfig(MilvusOptions):
     uri_column: str | None = _option(
         None, "the manifest's column of paths [default: uri, path, video_path]"
     )
+    allow_root: Words = _option(
+        (),
+        "folders and starts of addresses that the manifest may name; comma separated, repeatable",
+    )
 
     @_model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.segment_stride is not None and self.segment_seconds is None:
             raise ValueError("--segment-stride needs --segment-seconds")
-        if self.fps is not None and self.sampling == "uniform":
+        if self.fps is not None and self.sampling not in (None, "fps", "clip4clip"):
             raise ValueError("--fps is for --sampling fps or clip4clip")
         return self
 

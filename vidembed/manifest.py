@@ -47,6 +47,12 @@ class Manifest:
     metadata: pa.Schema
     strings: frozenset[str] = field(default_factory=frozenset)
 
+    @property
+    def folder(self) -> str:
+        """Where the manifest is: relative addresses start here."""
+        alone = self.kind != "videos" and self.files == (self.source,)
+        return sources.parent(self.source) if alone else self.source
+
     def tables(self) -> Iterator[pa.Table]:
         """The rows as tables of `schema.MANIFEST` and metadata, in order, read as a stream."""
         wanted = pa.schema([*schema.MANIFEST, *self.metadata])

@@ -10,7 +10,8 @@ import numpy as np
 
 from vidembed import retrieval
 from vidembed.clips import ClipSpec, Segmentation
-from vidembed.decode.protocol import Limits, Request
+from vidembed.decode.limits import Limits
+from vidembed.decode.protocol import Request
 from vidembed.decode.worker import DecodeWorker
 from vidembed.encode import registry
 from vidembed.errors import ClipError, ConfigError, RunMismatchError

@@ -38,6 +38,7 @@ class Statistics:
         self.stages = {name: StageStats() for name in STAGES}
         self.failures: Counter[str] = Counter()
         self.thumbnails: list[tuple[str, bytes]] = []
+        self.effort: Counter[str] = Counter(wanted=0, decoded=0, counted=0, read_bytes=0)
 
     def add(self, event: Event) -> None:
         stage = self.stages[event.stage]
@@ -46,6 +47,7 @@ class Statistics:
         stage.busy_s += event.seconds
         stage.workers.add(event.worker)
         self._spread(stage, event)
+        self.effort.update(event.effort)
         if event.stage == "write":
             # Counted where they are durable, so that a retried task does not count twice as much.
             self.failures.update(event.failures)
@@ -87,6 +89,8 @@ class RunReport:
     """What `embed` returns, and what report.json holds. Counts are of videos unless named clips.
 
     done_before: finished by earlier runs; rates are of this run's own work.
+    decode: frames `wanted`, packets `decoded` for them, videos that had to be `counted` through
+        because their container tells too little to plan by, bytes read from remote sources.
     """
 
     out: str
@@ -103,6 +107,7 @@ class RunReport:
     videos_per_s: float
     clips_per_s: float
     stages: dict[str, dict[str, float]]
+    decode: dict[str, int]
     bottleneck: str
     timeline: dict[str, Any]
     milvus: dict[str, Any] | None

@@ -3,91 +3,39 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import shutil
-from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import IO, TYPE_CHECKING
 
-from vidembed.errors import ClipError, ConfigError
+from vidembed.addresses import (
+    absolute,
+    display_name,
+    is_local,
+    join,
+    local_path,
+    parent,
+    resolve,
+    scheme,
+    shown,
+)
+from vidembed.errors import ClipError
+from vidembed.ranged import NoRangesError, open_ranged
+from vidembed.remote.failures import clip_error
+from vidembed.remote.filesystems import filesystem, reached
+from vidembed.remote.retry import patiently
+from vidembed.remote.transport import transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vidembed.access import Access
+
+__all__ = [
+    "absolute", "display_name", "exists", "fetch", "filesystem", "is_folder", "is_local", "join",
+    "list_folder", "local_path", "open_binary", "parent", "read_whole", "remove", "resolve",
+    "scheme", "shown", "walk_files", "write_whole",
+]  # fmt: skip
+
 _CHUNK = 4 << 20
-_S3_REMEDY = (
-    "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, for a server other than AWS, "
-    "AWS_ENDPOINT_URL"
-)
-
-
-def scheme(uri: str) -> str:
-    """The URL scheme of `uri`, `file` for a plain path.
-
-    >>> scheme("s3://bucket/a.mp4"), scheme("/data/a.mp4"), scheme("clips/a:b.mp4")
-    ('s3', 'file', 'file')
-    """
-    head, found, _ = uri.partition("://")
-    return head.lower() if found and head.isalnum() else "file"
-
-
-def is_local(uri: str) -> bool:
-    return scheme(uri) == "file"
-
-
-def local_path(uri: str) -> str:
-    """The path of a local `uri`, which may be spelled `file://`."""
-    return uri[len("file://") :] if uri.lower().startswith("file://") else uri
-
-
-def join(base: str, *parts: str) -> str:
-    """`base/parts…` for a path or a URL."""
-    if is_local(base):
-        return os.path.join(local_path(base), *parts)
-    return posixpath.join(base.rstrip("/"), *parts)
-
-
-def resolve(uri: str, base: str) -> str:
-    """`uri` as a manifest in the folder `base` means it: absolute as it is, relative below base.
-
-    >>> resolve("a.mp4", "s3://bucket/set"), resolve("https://x.org/a.mp4", "/data")
-    ('s3://bucket/set/a.mp4', 'https://x.org/a.mp4')
-    """
-    if not is_local(uri):
-        return uri
-    path = local_path(uri)
-    return path if os.path.isabs(path) else join(base, path)
-
-
-def absolute(uri: str) -> str:
-    """`uri` so that it means the same from any working directory."""
-    return os.path.abspath(os.path.expanduser(local_path(uri))) if is_local(uri) else uri
-
-
-def parent(uri: str) -> str:
-    """The folder of a file."""
-    if is_local(uri):
-        return os.path.dirname(local_path(uri))
-    return uri.rsplit("/", 1)[0]
-
-
-def filesystem(uri: str) -> Any:
-    """The fsspec file system of `uri`.
-
-    Raises ConfigError, with the remedy, where the scheme is unknown or its library is missing.
-    """
-    import fsspec
-
-    kind = scheme(uri)
-    options: dict[str, Any] = {}
-    if kind in ("s3", "s3a"):
-        # A listing that fsspec remembers would hide what another process has written since.
-        options = {"use_listings_cache": False}
-        if endpoint := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
-            options["endpoint_url"] = endpoint
-    try:
-        return fsspec.filesystem(kind, **options)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"cannot open {kind}:// addresses: {error}") from error
 
 
 def open_binary(uri: str) -> IO[bytes]:
@@ -127,62 +75,45 @@ def walk_files(folder: str) -> Iterator[str]:
             yield prefix + below
 
 
-def reached(uri: str, call: Any) -> Any:
-    """What `call` returns; a refusal or a lost connection becomes one ConfigError that says where
-    and what to look at.
-    """
-    try:
-        return call()
-    except FileNotFoundError:
-        raise
-    except PermissionError as error:
-        raise ConfigError(f"{uri}: access refused ({error}); {_remedy(uri)}") from error
-    except Exception as error:  # fsspec back ends raise whatever their client library has
-        if type(error).__module__.partition(".")[0] in _CLIENTS or isinstance(error, OSError):
-            raise ConfigError(f"{uri}: cannot be reached ({error}); {_remedy(uri)}") from error
-        raise
-
-
-_CLIENTS = frozenset({"botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "adlfs", "requests"})
-
-
-def _remedy(uri: str) -> str:
-    return _S3_REMEDY if scheme(uri) in ("s3", "s3a") else "check the address and the credentials"
-
-
-def fetch(uri: str, to: str, max_bytes: int) -> int:
-    """Copy `uri` into the local file `to`; returns the bytes copied.
+def fetch(uri: str, to: str, max_bytes: int, access: Access | None = None) -> int:
+    """Copy `uri` into the local file `to`; returns the bytes copied. access: whose address it is;
+    None where the user named it.
 
     Raises ClipError: NotFound, Forbidden, TooLarge (beyond `max_bytes`) or ReadFailed.
     """
     try:
-        with open_binary(uri) as source, open(to, "wb") as target:
-            total = 0
-            while chunk := source.read(_CHUNK):
-                total += len(chunk)
-                if total > max_bytes:
-                    raise ClipError("TooLarge", f"{uri}: more than {max_bytes:,} bytes")
-                target.write(chunk)
-        return total
-    except FileNotFoundError as error:
-        # fsspec's HTTP calls a server that does not answer a missing file as well.
-        if type(error.__cause__).__name__.startswith(("ClientConnect", "ServerDisconnected")):
-            raise ClipError("ReadFailed", f"{uri}: {error.__cause__}") from error
-        raise ClipError("NotFound", f"{uri}: nothing there") from error
-    except PermissionError as error:
-        raise ClipError("Forbidden", f"{uri}: access refused ({error}); {_remedy(uri)}") from error
-    except ConfigError as error:
-        raise ClipError("ReadFailed", str(error)) from error
+        with open(to, "wb") as target:
+            if is_local(uri):
+                return _copy_local(uri, target, max_bytes, access)
+            try:
+                with open_ranged(uri, max_bytes=max_bytes, access=access) as source:
+                    return source.copy_to(target)
+            except NoRangesError:
+                return _copy_whole(uri, target, max_bytes, access)
     except Exception as error:
-        if type(error).__module__.partition(".")[0] in _CLIENTS or isinstance(error, OSError):
-            raise ClipError("ReadFailed", f"{uri}: {error}; {_remedy(uri)}") from error
-        raise
+        raise clip_error(uri, error) from error
 
 
-def display_name(uri: str) -> str:
-    """The last part of a path or URL, without query, for people to read."""
-    path = uri if is_local(uri) else urlsplit(uri).path
-    return posixpath.basename(path.rstrip("/")) or uri
+def _copy_local(uri: str, target: IO[bytes], max_bytes: int, access: Access | None) -> int:
+    if access is not None:
+        access.check(uri)
+    with open(local_path(uri), "rb") as source:
+        if os.fstat(source.fileno()).st_size > max_bytes:
+            raise ClipError("TooLarge", f"{uri}: more than {max_bytes:,} bytes")
+        shutil.copyfileobj(source, target, _CHUNK)
+    return target.tell()
+
+
+def _copy_whole(uri: str, target: IO[bytes], max_bytes: int, access: Access | None) -> int:
+    """In one request, begun anew where it breaks off."""
+    remote = transport(uri, max_bytes, access)
+
+    def copied() -> int:
+        target.seek(0)
+        target.truncate()
+        return remote.whole(target)
+
+    return patiently(copied)
 
 
 def write_whole(uri: str, data: bytes) -> None:

@@ -12,6 +12,7 @@ class Event:
 
     began: Unix time; seconds: how long the worker was busy with it. videos and clips count what
     came out well; failures what did not, by class. thumbnails: (id, JPEG) of a few clips.
+    effort: further counts of the stage's own, to be added up.
     """
 
     stage: str
@@ -22,6 +23,7 @@ class Event:
     clips: int = 0
     failures: dict[str, int] = field(default_factory=dict)
     thumbnails: tuple[tuple[str, bytes], ...] = ()
+    effort: dict[str, int] = field(default_factory=dict)
 
 
 class Tally(Protocol):

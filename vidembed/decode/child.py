@@ -11,22 +11,20 @@ import importlib
 import os
 import signal
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from vidembed.decode.probe import probe
-from vidembed.decode.protocol import Answer, ClipFacts, receive, send
+from vidembed import sources
+from vidembed.decode.filling import Filling
+from vidembed.decode.protocol import Answer, ClipFacts, Effort, receive, send
 from vidembed.decode.shared import SharedFrames
-from vidembed.decode.video import local_copy, plan_clips, read_indices
+from vidembed.decode.video import Visit, plan_clips
 from vidembed.errors import ClipError
-from vidembed.pixels import prepare_frame
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from vidembed.decode.protocol import Limits, Request
-    from vidembed.decode.video import ClipPlan
+    from vidembed.decode.limits import Limits
+    from vidembed.decode.protocol import Request
+    from vidembed.decode.video import Video
 
 _PR_SET_PDEATHSIG = 1
 
@@ -55,64 +53,67 @@ def main() -> None:
 
 def answer(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
     """Decode one video; what is wrong with it is part of the answer."""
+    shown = sources.shown(request.uri)
     try:
-        with local_copy(request.uri, limits.file_bytes) as path:
-            return _decode(request, path, limits, shared)
+        return _decode(request, limits, shared)
     except ClipError as error:
         return Answer(kind=error.kind, message=error.message)
     except MemoryError:
-        return Answer(kind="TooLarge", message=f"{request.uri}: out of memory while decoding")
+        return Answer(kind="TooLarge", message=f"{shown}: out of memory while decoding")
     except OSError as error:
-        return Answer(kind="ReadFailed", message=f"{request.uri}: {error}")
+        return Answer(kind="ReadFailed", message=f"{shown}: {error}")
 
 
-def _decode(request: Request, path: str, limits: Limits, shared: SharedFrames) -> Answer:
-    if os.path.exists(path) and os.path.getsize(path) > limits.file_bytes:
-        raise ClipError("TooLarge", f"{path}: more than {limits.file_bytes:,} bytes")
-    facts = probe(path)
-    sampling = request.spec.sampling
-    window = (request.start_s, request.end_s)
-    try:
-        plans = plan_clips(facts, sampling, request.segmentation, window)
-    except ClipError as error:
-        raise ClipError(error.kind, f"{path}: {error.message}") from error
-    todo = [k for k in range(len(plans)) if k not in request.skip]
-    clips, on_disk = shared.writable(len(todo), request.spec.shape)
-    size = _fill(request, path, facts, [plans[k] for k in todo], clips)
-    return Answer(
-        clips=tuple(
-            ClipFacts(k, plans[k].start_s, plans[k].end_s, len(set(plans[k].indices.tolist())))
-            for k in todo
-        ),
-        segments=len(plans),
-        duration_s=facts.duration_s,
-        fps=facts.fps,
-        width=size[1],
-        height=size[0],
-        on_disk=on_disk,
+def _decode(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
+    spec = request.spec
+
+    def fill(video: Video) -> Answer:
+        window = (request.start_s, request.end_s)
+        try:
+            plans = plan_clips(video.facts, spec.sampling, request.segmentation, window)
+        except ClipError as error:
+            raise ClipError(error.kind, f"{video.path}: {error.message}") from error
+        todo = [k for k in range(len(plans)) if k not in request.skip]
+        pixels, on_disk = shared.writable(len(todo), spec.shape)
+        filling = Filling([plans[k].indices for k in todo], pixels, spec)
+        for index, frame in video.read(filling.wanted, request.decoder, spec.aspect):
+            filling.take(index, frame)
+            filling.check(video.path, request.min_frames)
+        filling.mend()
+        clips = tuple(
+            ClipFacts(k, plans[k].start_s, plans[k].end_s, filling.clean[c])
+            for c, k in enumerate(todo)
+        )
+        return _answer(video, filling, clips, segments=len(plans), on_disk=on_disk)
+
+    visit = Visit(
+        limits=limits,
+        access=request.access,
+        lone=spec.sampling.kind == "fast",
+        local=request.decoder == "decord",
     )
+    found = visit.of(request.uri, fill)
+    return replace(found, effort=replace(found.effort, read_bytes=visit.fetched))
 
 
-def _fill(
-    request: Request, path: str, facts: Any, plans: list[ClipPlan], clips: NDArray[np.uint8]
-) -> tuple[int, int]:
-    """Decode each wanted frame once and put it wherever it is wanted; returns height, width."""
-    places: dict[int, list[tuple[int, int]]] = {}
-    for c, plan in enumerate(plans):
-        for t, index in enumerate(plan.indices.tolist()):
-            places.setdefault(index, []).append((c, t))
-        clips[c, len(plan.indices) :] = 0
-    size = (0, 0)
-    wanted = np.array(sorted(places), np.int64)
-    if not len(wanted):
-        return size
-    for index, frame in read_indices(path, facts, wanted, request.decoder):
-        size = (frame.shape[0], frame.shape[1])
-        (c0, t0), *more = places[index]
-        prepare_frame(frame, request.spec.resize, clips[c0, t0])
-        for c, t in more:
-            clips[c, t] = clips[c0, t0]
-    return size
+def _answer(
+    video: Video, filling: Filling, clips: tuple[ClipFacts, ...], *, segments: int, on_disk: bool
+) -> Answer:
+    height, width = filling.size
+    return Answer(
+        clips=clips,
+        segments=segments,
+        duration_s=video.facts.duration_s,
+        fps=video.facts.fps,
+        width=width,
+        height=height,
+        on_disk=on_disk,
+        effort=Effort(
+            wanted=len(filling.wanted),
+            decoded=video.decoded,
+            counted=video.facts.index is None,
+        ),
+    )
 
 
 def _die_with(parent: int) -> None:

@@ -11,21 +11,18 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vidembed.access import Access
     from vidembed.clips import ClipSpec, Segmentation
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one video may cost at most: seconds, bytes of memory of the child, bytes of the file."""
-
-    seconds: float = 300.0
-    memory_bytes: int = 4 << 30
-    file_bytes: int = 64 << 30
-
-
-@dataclass(frozen=True, slots=True)
 class Request:
-    """One row of the manifest. `skip`: segments that are done already."""
+    """One row of the manifest.
+
+    min_frames: share of a clip's frames, 0 to 1, that must be decoded cleanly; the others are
+        replaced by their neighbours. skip: segments that are done already. access: what the
+        manifest may open; None where the user named the address.
+    """
 
     uri: str
     start_s: float | None
@@ -33,19 +30,36 @@ class Request:
     spec: ClipSpec
     segmentation: Segmentation
     decoder: Any
+    min_frames: float = 1.0
     skip: frozenset[int] = frozenset()
+    access: Access | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClipFacts:
     """One clip of an answer; its pixels are at its place in the shared file. frames: how many
-    different ones it has; the rest repeats them or is padding.
+    different ones were truly decoded for it; the rest repeats them or is padding.
     """
 
     segment: int
     start_s: float
     end_s: float
     frames: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """What the frames of a video have cost.
+
+    wanted: distinct frames; decoded: packets sent to the decoder for them; counted: whether the
+    container told too little to plan by, so that everything was decoded; read_bytes: fetched from
+    a remote source.
+    """
+
+    wanted: int = 0
+    decoded: int = 0
+    counted: bool = False
+    read_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,7 @@ class Answer:
     width: int | None = None
     height: int | None = None
     on_disk: bool = False
+    effort: Effort = Effort()
     kind: str | None = None
     message: str | None = None
 

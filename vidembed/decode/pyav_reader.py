@@ -1,7 +1,6 @@
-"""Frames through PyAV: slower to drive than decord, and right where decord is not.
+"""Frames through PyAV: only what the plan asks for is decoded, and damage is noticed.
 
-One pass in presentation order from the first wanted frame to the last. Damage is noticed:
-libavcodec conceals what it cannot decode and says so only in its log.
+libavcodec conceals what it cannot decode and says so only in its log; that is why it is read here.
 """
 
 from __future__ import annotations
@@ -13,18 +12,24 @@ import av
 import av.logging
 import numpy as np
 
-from vidembed.decode.probe import open_container, video_stream
-from vidembed.errors import ClipError
+from vidembed.decode import references
+from vidembed.decode.planner import Run, plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from vidembed.decode.facts import VideoFacts
+    from vidembed.decode.facts import PacketIndex, VideoFacts
 
-# Frames that a decoder may hold back before one is shown, in H.264 and HEVC alike.
-_MOST_REORDERED = 16
+    Found = Iterator[tuple[int, NDArray[np.uint8] | None]]
+    Pictures = Iterator[tuple[int, Any]]
+
+# Packets that are read and left alone are cheaper than a seek, up to about so many.
+_WORTH_A_SEEK = 16
+
+# Said after a seek into an open GOP, of pictures that were let go before we came.
+_GONE_BEFORE = "mmco: unref short failure"
 
 # Without a level no message is kept, and damage would pass unseen.
 av.logging.set_level(av.logging.ERROR)
@@ -33,110 +38,226 @@ av.logging.set_skip_repeated(False)
 logging.getLogger("libav").addHandler(logging.NullHandler())
 
 
-def read(
-    path: str, facts: VideoFacts, wanted: NDArray[np.int64]
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield (index, upright RGB uint8 [height, width, 3]) for the ascending distinct `wanted`.
+class PyavReader:
+    """Reads frames of one open video. `decoded` counts the packets that were decoded for it."""
 
-    Raises ClipError `Corrupt` at the first wanted frame that is damaged or missing.
-    """
-    try:
-        yield from _read(path, facts, wanted, seek=True)
-    except _SoughtInVainError:
-        yield from _read(path, facts, wanted, seek=False)
-
-
-class _SoughtInVainError(Exception):
-    """A seek led past the first wanted frame, or to where it cannot be decoded: containers
-    without an index (MPEG-TS) promise nothing.
-    """
-
-
-def _read(
-    path: str, facts: VideoFacts, wanted: NDArray[np.int64], *, seek: bool
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    targets = iter(wanted.tolist())
-    target = first = next(targets, None)
-    seek = seek and facts.pts is not None and bool(first)
-
-    def damage(message: str) -> Exception:
-        if seek and target == first:
-            return _SoughtInVainError()
-        return ClipError("Corrupt", f"{path}: {message}")
-
-    with open_container(path) as container:
-        stream = video_stream(container, path)
+    def __init__(self, container: Any, stream: Any, facts: VideoFacts) -> None:
+        self._container, self._stream, self._facts = container, stream, facts
+        self._context = stream.codec_context
         # One thread: the pool scales by processes, and messages stay beside their frame.
-        stream.codec_context.thread_type = "NONE"
-        stream.codec_context.thread_count = 1
-        if seek:
-            _seek(container, stream, facts, int(wanted[0]))
-        for index, frame, damaged in _frames(container, stream, facts, sought=seek):
-            if target is None:
-                return
-            if index > target:
-                raise damage(f"frame {target} cannot be decoded")
-            if index == target:
-                if damaged:
-                    raise damage(f"the data around frame {index} is damaged")
-                yield index, _upright(frame)
-                target = next(targets, None)
-    if target is not None:
-        raise damage(f"decoding ended before frame {target} of {facts.n_frames}")
+        self._context.thread_type = "NONE"
+        self._context.thread_count = 1
+        self._seekable = "mpegts" not in container.format.name
+        self._judge = references.judge(facts.codec, self._context.extradata)
+        self.decoded = 0
 
-
-def _seek(container: Any, stream: Any, facts: VideoFacts, first: int) -> None:
-    # A seek goes by the times of decoding: in an open GOP it may find a keyframe that is shown
-    # only after the frame that is wanted.
-    start = max(0, first - _MOST_REORDERED) if facts.open_gop else first
-    assert facts.pts is not None
-    container.seek(int(facts.pts[start]), stream=stream, backward=True)
-
-
-def _frames(
-    container: Any, stream: Any, facts: VideoFacts, *, sought: bool
-) -> Iterator[tuple[int, Any, bool]]:
-    """(index in presentation order, frame, whether it may be damaged), in that order."""
-    counted = 0
-    damaged = False
-    begun = not sought
-    for frames, complaint in _decoded(container, stream):
-        for frame in frames:
-            # After a seek into the middle of a GOP, some decoders make grey frames without a word.
-            begun = begun or bool(frame.key_frame)
-            if not begun:
-                continue
-            if frame.key_frame and not frame.is_corrupt:
-                damaged = False
-            damaged = damaged or frame.is_corrupt
-            yield _index(frame, facts, counted), frame, damaged
-            counted += 1
-        # What was complained about comes out of the decoder with this packet or after it; all that
-        # follows refers to it, until a keyframe makes a fresh start.
-        damaged = damaged or complaint
-
-
-def _decoded(container: Any, stream: Any) -> Iterator[tuple[list[Any], bool]]:
-    for packet in container.demux(stream):
+    def read(self, wanted: NDArray[np.int64], *, square: bool = False) -> Found:
+        """Yield (index, upright RGB uint8 [height, width, 3]) for the ascending distinct `wanted`,
+        in their order, and (index, None), perhaps later, where a frame is damaged or missing.
+        square: scale to square pixels.
+        """
+        index = self._facts.index
+        stretch = self._facts.pixel_aspect if square else 1.0
         with av.logging.Capture() as messages:
-            try:
-                frames = packet.decode()
-            except av.error.InvalidDataError:
-                frames = []
-        yield frames, bool(messages) or (not frames and packet.is_corrupt)
+            if index is None:
+                pictures = self._counted(wanted, messages)
+            else:
+                pictures = self._planned(index, wanted, messages)
+            for frame, picture in pictures:
+                yield frame, None if picture is None else upright(picture, stretch)
+
+    def _planned(
+        self, index: PacketIndex, wanted: NDArray[np.int64], messages: list[Any]
+    ) -> Pictures:
+        cursor = _Cursor(self._container, self._stream, index, seekable=self._seekable)
+        retried = False
+        for run in plan(index, wanted):
+            missing = set(run.wanted)
+            for frame, picture in self._run(index, cursor, run, messages):
+                missing.discard(frame)
+                yield frame, picture
+            if missing and run.start and not retried:
+                # A keyframe from which nothing can be decoded, as a container may promise one, or
+                # damage: only decoding from the very beginning tells. Once, for it costs.
+                retried = True
+                whole = Run(0, run.stop, tuple(sorted(missing)))
+                for frame, picture in self._run(index, cursor, whole, messages, everything=True):
+                    missing.discard(frame)
+                    yield frame, picture
+            yield from ((frame, None) for frame in sorted(missing))
+
+    def _run(
+        self,
+        index: PacketIndex,
+        cursor: _Cursor,
+        run: Run,
+        messages: list[Any],
+        *,
+        everything: bool = False,
+    ) -> Pictures:
+        """The clean pictures among those that a run wants, as they come."""
+        packets = index.position[list(run.wanted)]
+        wanted = dict(zip(index.pts[packets].tolist(), run.wanted, strict=True))
+        sieve = _Sieve(cursor.number, index, dict(wanted))
+        self._context.flush_buffers()
+        messages.clear()
+        for at, packet in cursor.packets(run):
+            if not everything and self._is_idle(packet, index, run, at, wanted):
+                continue
+            pictures = self._decode(packet)
+            yield from sieve.clean(pictures, at if self._complains(messages, run) else None)
+            messages.clear()
+        pictures = self._decode(None)
+        yield from sieve.clean(pictures, run.stop if self._complains(messages, run) else None)
+
+    def _complains(self, messages: list[Any], run: Run) -> bool:
+        if run.start and self._facts.open_gop:
+            return any(_GONE_BEFORE not in text for _, _, text in messages)
+        return bool(messages)
+
+    def _is_idle(
+        self, packet: Any, index: PacketIndex, run: Run, at: int, wanted: dict[int, int]
+    ) -> bool:
+        """Whether a packet holds a picture that neither the clip nor another picture wants."""
+        if packet.pts in wanted or at == run.start:
+            return False
+        if packet.pts < index.pts[run.start] and index.keyframe[run.start]:
+            # Shown before the keyframe, it may refer to what was before; what follows must not
+            # refer to it.
+            return True
+        if index.lone is not None:
+            return bool(index.lone[at])
+        return self._judge is not None and self._judge(memoryview(packet))
+
+    def _decode(self, packet: Any) -> list[Any]:
+        self.decoded += packet is not None
+        try:
+            frames: list[Any] = self._context.decode(packet)
+        except (av.error.InvalidDataError, av.error.EOFError):
+            return []
+        return frames
+
+    def _counted(self, wanted: NDArray[np.int64], messages: list[Any]) -> Pictures:
+        """Without timestamps: everything from the beginning, counted in the order of showing."""
+        targets = wanted.tolist()
+        counted, damaged = 0, False
+        for packet in self._container.demux(self._stream):
+            frames = self._decode(packet if packet.size else None)
+            for picture in frames:
+                damaged = damaged and not (picture.key_frame and not picture.is_corrupt)
+                damaged = damaged or picture.is_corrupt or bool(messages)
+                if targets and counted == targets[0]:
+                    yield targets.pop(0), None if damaged else picture
+                counted += 1
+            damaged = damaged or bool(messages)
+            messages.clear()
+            if not targets or not packet.size:
+                break
+        for missing in targets:
+            yield missing, None
 
 
-def _index(frame: Any, facts: VideoFacts, counted: int) -> int:
-    if facts.pts is None or frame.pts is None:
-        return counted
-    index = int(np.searchsorted(facts.pts, frame.pts))
-    if index < facts.n_frames and facts.pts[index] == frame.pts:
-        return index
-    # A frame that the index does not know is in front of the window, or is no frame of ours.
-    return -1
+class _Cursor:
+    """Where in the file we are, in packets of the index."""
+
+    def __init__(self, container: Any, stream: Any, index: PacketIndex, *, seekable: bool) -> None:
+        self._container, self._stream, self._index = container, stream, index
+        self._seekable = seekable
+        self.number = {pts: at for at, pts in enumerate(index.pts.tolist())}
+        self._packets: Iterator[Any] = iter(())
+        self._next = len(index.pts)
+
+    def packets(self, run: Run) -> Iterator[tuple[int, Any]]:
+        """(number, packet) of a run's packets; fewer where the file does not have them."""
+        if not self._next <= run.start <= self._next + _WORTH_A_SEEK:
+            self._move(run.start)
+        for packet in self._packets:
+            at = self.number.get(packet.pts) if packet.size else None
+            if at is None:
+                continue
+            self._next = at + 1
+            if at >= run.start:
+                yield at, packet
+            if at >= run.stop:
+                return
+
+    def _move(self, to: int) -> None:
+        """Move to a packet, or as little before it as the container allows."""
+        index = self._index
+        if self._seekable and to:
+            clock = index.dts[to] if index.dts[to] != np.iinfo(np.int64).min else index.pts[to]
+            for target in (int(clock), int(index.pts[0])):
+                if self._try(target) and self._peek() <= to:
+                    return
+        self._try(None)
+
+    def _try(self, target: int | None) -> bool:
+        try:
+            if target is None:
+                self._container.seek(0)
+            else:
+                self._container.seek(target, stream=self._stream, backward=True)
+        except av.error.FFmpegError:
+            return False
+        self._packets = self._container.demux(self._stream)
+        return True
+
+    def _peek(self) -> int:
+        """The number of the packet that comes next; it is kept."""
+        for packet in self._packets:
+            at = self.number.get(packet.pts) if packet.size else None
+            if at is not None:
+                following = self._packets
+                self._packets = _chain(packet, following)
+                self._next = at
+                return at
+        return len(self._index.pts)
 
 
-def _upright(frame: Any) -> NDArray[np.uint8]:
-    pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
-    turns = (int(frame.rotation) // 90) % 4
+def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+class _Sieve:
+    """Lets the wanted pictures through, each once, and no damaged one."""
+
+    def __init__(self, number: dict[int, int], index: PacketIndex, wanted: dict[int, int]) -> None:
+        self._number, self._index, self._wanted = number, index, wanted
+        self._complaints: list[int] = []
+
+    def clean(self, pictures: list[Any], complaint: int | None) -> Pictures:
+        """complaint: the packet at which the decoder complained, if it did."""
+        if complaint is not None:
+            self._complaints.append(complaint)
+        for picture in pictures:
+            if picture.is_corrupt and picture.pts in self._number:
+                self._complaints.append(self._number[picture.pts])
+            frame = self._wanted.get(picture.pts)
+            if frame is not None and not self._is_damaged(picture):
+                del self._wanted[picture.pts]
+                yield frame, picture
+
+    def _is_damaged(self, picture: Any) -> bool:
+        """Damage goes on to all that follows in the order of decoding, until a keyframe; what is
+        shown before that keyframe may still refer to the damage.
+        """
+        at = self._number[picture.pts]
+        before = [c for c in self._complaints if c <= at]
+        if not before:
+            return False
+        since = slice(max(before), at + 1)
+        fresh = self._index.keyframe[since] & (self._index.pts[since] <= picture.pts)
+        # The keyframe that was itself complained about is no fresh start.
+        return not fresh[1:].any()
+
+
+def upright(frame: Any, pixel_aspect: float = 1.0) -> NDArray[np.uint8]:
+    """RGB uint8 [height, width, 3] of a decoded picture, turned as its display matrix says; its
+    width is scaled by `pixel_aspect` first.
+    """
+    width = max(1, round(frame.width * pixel_aspect))
+    converted = frame.reformat(width=width, format="rgb24", threads=1)
+    pixels: NDArray[np.uint8] = converted.to_ndarray()
+    turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels

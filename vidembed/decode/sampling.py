@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vidembed.decode.planner import cheapest, nearest_keyframes
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -65,4 +67,21 @@ def _clip4clip(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> 
     return first + indices[indices < last - first].astype(np.int64)
 
 
-_RULES: dict[str, Rule] = {"uniform": _uniform, "fps": _fps, "clip4clip": _clip4clip}
+def _fast(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
+    exact = _uniform(sampling, facts, first, last)
+    return exact if facts.index is None else cheapest(facts.index, exact, first, last)
+
+
+def _keyframes(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
+    exact = _uniform(sampling, facts, first, last)
+    found = None if facts.index is None else nearest_keyframes(facts.index, exact, first, last)
+    return _fast(sampling, facts, first, last) if found is None else found
+
+
+_RULES: dict[str, Rule] = {
+    "uniform": _uniform,
+    "fps": _fps,
+    "clip4clip": _clip4clip,
+    "fast": _fast,
+    "keyframes": _keyframes,
+}

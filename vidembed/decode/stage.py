@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from PIL import Image
 
 from vidembed import schema
 from vidembed.clips import ClipSpec, Segmentation, segment_id
-from vidembed.decode.protocol import Limits, Request
+from vidembed.decode.limits import Limits
+from vidembed.decode.protocol import Request
 from vidembed.decode.worker import DecodeWorker
 from vidembed.errors import ClipError
 from vidembed.tally import Event, Tally, silent
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from vidembed.access import Access
     from vidembed.decode.protocol import Answer
 
 # A table of clips is passed on at this size, so that a video of many segments streams.
 _TABLE_BYTES = 64 << 20
 # Failures that may pass by themselves, and how often they are tried. A hang or a bomb is not tried
 # again: it would only cost the deadline twice.
-_ATTEMPTS = {"ReadFailed": 3, "DecoderCrash": 2}
+_ATTEMPTS = {"ReadFailed": 2, "DecoderCrash": 2}
 _THUMBNAILS = 12
 
 
@@ -42,6 +44,8 @@ class DecodeSettings:
     metadata: pa.Schema
     segmentation: Segmentation = field(default_factory=Segmentation)
     decoder: str = "auto"
+    min_frames: float = 1.0
+    access: Access | None = None
     limits: Limits = field(default_factory=Limits)
 
 
@@ -75,6 +79,7 @@ class Decode:
                 videos=1,
                 clips=len(answer.clips),
                 thumbnails=self._thumbnail(row["video_id"], pixels),
+                effort=asdict(answer.effort),
             )
             step = max(1, _TABLE_BYTES // int(np.prod(self._settings.spec.shape)))
             for k in range(0, len(answer.clips), step):
@@ -98,7 +103,9 @@ class Decode:
             spec=settings.spec,
             segmentation=settings.segmentation,
             decoder=settings.decoder,
+            min_frames=settings.min_frames,
             skip=frozenset(row.get("skip") or ()),
+            access=settings.access,
         )
         attempt = 0
         while True:

@@ -1,37 +1,38 @@
-"""One video to the frames of its clips: probe, sample, read with the decoder that is right."""
+"""One video to the frames of its clips: open, plan, read with the decoder that was asked for."""
 
 from __future__ import annotations
 
 import os
-import re
 import tempfile
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-import av.logging
 import numpy as np
 
 from vidembed import sources
 from vidembed.clips import Sampling
-from vidembed.decode import decord_reader, probe, pyav_reader
+from vidembed.decode import decord_reader
+from vidembed.decode.complaints import complaints
+from vidembed.decode.container import open_container, video_stream
+from vidembed.decode.index import NotInPlaceError, Opened, read_facts
+from vidembed.decode.limits import Limits
+from vidembed.decode.pyav_reader import PyavReader
 from vidembed.decode.sampling import sample
 from vidembed.errors import ClipError
+from vidembed.ranged import NoRangesError, open_ranged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from vidembed.clips import Segmentation
+    from vidembed.access import Access
+    from vidembed.clips import Aspect, Segmentation
     from vidembed.decode.facts import VideoFacts
 
 Decoder = Literal["auto", "decord", "pyav"]
-
-MAX_BYTES = 64 << 30
-# Containers for which decord's frame index is right once its number of frames agrees with the
-# packets'. It cannot read MPEG-TS, and misplaces the frames of AVI files with B-frames.
-_DECORD_CONTAINERS = frozenset({"mov", "matroska"})
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,116 +73,184 @@ def plan_clips(
     return clips
 
 
-def read_indices(
-    path: str, facts: VideoFacts, wanted: NDArray[np.int64], decoder: Decoder = "auto"
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield (index, upright RGB uint8 [height, width, 3]) for ascending distinct indices.
-
-    `auto` is decord where it is proven right for the file, PyAV elsewhere; when decord stumbles,
-    what is left is read by PyAV, whose word on what is wrong is final. Raises ClipError.
+class Video:
+    """An open video file. `path`: its path or address, for messages; `facts` are its own;
+    `decoded` counts the packets decoded so far.
     """
-    at = 0
-    if decoder == "decord" or (decoder == "auto" and facts.container in _DECORD_CONTAINERS):
+
+    def __init__(
+        self, path: str, file: IO[bytes] | None, container: Any, limits: Limits, *, lone: bool
+    ) -> None:
+        self.path, self._is_local = path, file is None
+        self._stream = video_stream(container, path)
+        with open(path, "rb") if file is None else nullcontext(file) as data:
+            opened = Opened(container, self._stream, path, data, in_place=file is not None)
+            self.facts = read_facts(opened, limits, lone=lone)
+        self._reader = PyavReader(container, self._stream, self.facts)
+
+    @property
+    def decoded(self) -> int:
+        return self._reader.decoded
+
+    def read(
+        self, wanted: NDArray[np.int64], decoder: Decoder = "auto", aspect: Aspect = "coded"
+    ) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
+        """Yield (index, upright RGB uint8 [height, width, 3]) for ascending distinct indices, in
+        their order; (index, None), perhaps later, for a frame that is damaged or missing.
+
+        `auto` is PyAV, which decodes only what it must. Raises ClipError `Unsupported` where
+        decord does not see the frames that the container says there are.
+        """
+        if decoder != "decord":
+            yield from self._reader.read(wanted, square=aspect == "display")
+            return
+        if not self._is_local:
+            raise ClipError("Unsupported", f"{self.path}: decord reads local files; try pyav")
+        if aspect == "display" and self.facts.pixel_aspect != 1:
+            raise ClipError("Unsupported", f"{self.path}: decord keeps pixels as coded; try pyav")
+        yield from self._decord(wanted)
+
+    def _decord(self, wanted: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
         try:
-            with _complaints() as complained:
-                for index, frame in decord_reader.read(path, facts, wanted):
+            with complaints() as complained:
+                for index, frame in decord_reader.read(self.path, self.facts, wanted):
                     if complained():
-                        break
+                        # From which frame on it does not say.
+                        raise ClipError(
+                            "Corrupt", f"{self.path}: decord met damaged data; try pyav"
+                        )
                     yield index, frame
-                    at += 1
         except decord_reader.DecordDisagreesError as error:
-            if decoder == "decord":
-                raise ClipError("Unsupported", f"{path}: decord: {error}; try pyav") from error
-        if decoder == "decord" and at < len(wanted):
-            raise ClipError("Corrupt", f"{path}: decord met damaged data")
-    if at < len(wanted):
-        yield from pyav_reader.read(path, facts, wanted[at:])
+            raise ClipError("Unsupported", f"{self.path}: decord: {error}; try pyav") from error
 
 
 @contextmanager
-def local_copy(uri: str, max_bytes: int = MAX_BYTES) -> Iterator[str]:
-    """The path of a local file with `uri`'s bytes; a remote one is fetched and removed again."""
-    if sources.is_local(uri):
-        yield sources.local_path(uri)
-        return
-    with tempfile.TemporaryDirectory(prefix="vidembed-") as folder:
-        suffix = os.path.splitext(sources.display_name(uri))[1]
-        path = os.path.join(folder, "video" + suffix)
-        sources.fetch(uri, path, max_bytes)
-        try:
-            yield path
-        except ClipError as error:
-            # The user knows the address, not our copy's path.
-            raise ClipError(error.kind, error.message.replace(path, uri)) from error
+def open_video(
+    path: str, file: IO[bytes] | None = None, limits: Limits | None = None, *, lone: bool = False
+) -> Iterator[Video]:
+    """The local file at `path`, or `file`, whose address `path` is. Raises ClipError.
+
+    lone: also look for pictures that no other one refers to, which `fast` sampling goes by.
+    Raises NotInPlaceError where `file` would have to be read as a whole.
+    """
+    with open_container(path, file) as container:
+        yield Video(path, file, container, limits or Limits(), lone=lone)
+
+
+def probe(path: str) -> VideoFacts:
+    """Facts of a local video file, from its index alone. Raises ClipError."""
+    with open_video(path) as video:
+        return video.facts
+
+
+@dataclass(slots=True, kw_only=True)
+class Visit:
+    """How a video is opened, wherever it is.
+
+    access: whose address it is; None where the user named it. lone: see `open_video`. local: it
+    must be a local file. `fetched` counts the bytes that came from a remote source.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    access: Access | None = None
+    lone: bool = False
+    local: bool = False
+    fetched: int = 0
+
+    def of(self, uri: str, use: Callable[[Video], T]) -> T:
+        """What `use` makes of the video at `uri`.
+
+        A remote one is read in place where its index lets the wanted frames be found; `use` may
+        then be called again, with a copy. Raises ClipError, also `Forbidden` and `TooLarge`.
+        """
+        if sources.is_local(uri):
+            if self.access is not None:
+                self.access.check(uri)
+            return self._local(sources.local_path(uri), use)
+        if not (self.local or self.lone):
+            try:
+                return self._in_place(uri, use)
+            except (NoRangesError, NotInPlaceError):
+                pass
+        return self._copy(uri, use)
+
+    def _local(self, path: str, use: Callable[[Video], T]) -> T:
+        size = os.path.getsize(path) if os.path.isfile(path) else 0
+        if size > self.limits.file_bytes:
+            raise ClipError(
+                "TooLarge", f"{path}: more than {self.limits.file_bytes:,} bytes (--max-gigabytes)"
+            )
+        with open_video(path, limits=self.limits, lone=self.lone) as video:
+            return use(video)
+
+    def _in_place(self, uri: str, use: Callable[[Video], T]) -> T:
+        with open_ranged(uri, max_bytes=self.limits.file_bytes, access=self.access) as file:
+            try:
+                with open_video(file.name, cast("IO[bytes]", file), self.limits) as video:
+                    return use(video)
+            finally:
+                self.fetched += file.fetched
+
+    def _copy(self, uri: str, use: Callable[[Video], T]) -> T:
+        with tempfile.TemporaryDirectory(prefix="vidembed-") as folder:
+            suffix = os.path.splitext(sources.display_name(uri))[1]
+            path = os.path.join(folder, "video" + suffix)
+            self.fetched += sources.fetch(uri, path, self.limits.file_bytes, self.access)
+            try:
+                return self._local(path, use)
+            except ClipError as error:
+                # The user knows the address, not our copy's path.
+                shown = sources.shown(uri)
+                raise ClipError(error.kind, error.message.replace(path, shown)) from error
 
 
 def read_frames(
     uri: str,
     count: int = 12,
-    sampling: Literal["uniform", "fps", "clip4clip"] = "uniform",
+    sampling: Literal["uniform", "fps", "clip4clip", "fast", "keyframes"] = "uniform",
     decoder: Decoder = "auto",
     *,
     fps: float = 1.0,
+    aspect: Aspect = "coded",
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Frames of a video file or address, upright, at their own size.
 
     Returns uint8 RGB [n, height, width, 3] and float64 [n], seconds from the first frame. n is
-    `count`, or less where `clip4clip` finds fewer. Raises ClipError.
+    `count`, or less where `clip4clip` finds fewer. aspect: `coded` gives the pixels as they are
+    stored, as the encoders' official code does; `display` makes them square. Raises ClipError.
 
     It runs in this process: a file that hangs or crashes a decoder does so here. The job decodes
     in a child process that it can kill.
     """
-    with local_copy(uri) as path:
-        facts = probe.probe(path)
-        pad: Literal["mask", "repeat"] = "mask" if sampling == "clip4clip" else "repeat"
-        spec = Sampling(kind=sampling, count=count, fps=fps, pad=pad)
-        indices = sample(spec, facts, 0, facts.n_frames)
+    pad: Literal["mask", "repeat"] = "mask" if sampling == "clip4clip" else "repeat"
+    spec = Sampling(kind=sampling, count=count, fps=fps, pad=pad)
+
+    def read(video: Video) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        indices = sample(spec, video.facts, 0, video.facts.n_frames)
         distinct, inverse = np.unique(indices, return_inverse=True)
-        frames = [frame for _, frame in read_indices(path, facts, distinct, decoder)]
-        return np.stack(frames)[inverse], facts.times[indices]
+        frames = []
+        for index, frame in video.read(distinct, decoder, aspect):
+            if frame is None:
+                raise damaged(video.path, [index], len(distinct))
+            frames.append(frame)
+        return np.stack(frames)[inverse], video.facts.times[indices]
+
+    visit = Visit(lone=sampling == "fast", local=decoder == "decord")
+    return visit.of(uri, read)
 
 
-# A line of libavcodec's log; and one that is a complaint: by a codec, none of the harmless ones.
-_LOG_LINE = re.compile(rb"\[\w+ @ 0x[0-9a-f]+\]")
-_COMPLAINT = re.compile(
-    rb"\[(?!in |out |swscaler |Parsed_|auto_)\w+ @ 0x[0-9a-f]+\] "
-    rb"(?!Reinit context|Increasing reorder buffer|Video uses a non-standard)"
-)
+def damaged(path: str, frames: list[int], wanted: int) -> ClipError:
+    """The failure of a clip some of whose frames are damaged or missing."""
+    return ClipError(
+        "Corrupt",
+        f"{path}: {len(frames)} of {wanted} frames cannot be decoded cleanly, the first is "
+        f"frame {frames[0]} (--min-frames accepts clips with fewer)",
+    )
 
 
-@contextmanager
-def _complaints() -> Iterator[_Check]:
-    """Whether libavcodec has complained since.
-
-    decord hands out concealed or repeated frames for damaged data without a word; the only trace
-    is the log line that its own libavcodec writes to file descriptor 2. Where decord was loaded
-    before PyAV, the two share libavcodec's symbols, and PyAV catches the line instead.
-    """
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as log, av.logging.Capture(local=False) as caught:
-        os.dup2(log.fileno(), 2)
-        check = _Check(log.fileno(), caught)
-        try:
-            yield check
-        finally:
-            os.dup2(saved, 2)
-            check.pass_on(saved)
-            os.close(saved)
-
-
-class _Check:
-    def __init__(self, log: int, caught: list[Any]) -> None:
-        self._log, self._caught = log, caught
-
-    def __call__(self) -> bool:
-        return bool(self._caught) or bool(_COMPLAINT.search(self._text()))
-
-    def pass_on(self, to: int) -> None:
-        """What others of this process wrote meanwhile goes where they meant it to go."""
-        lines = self._text().splitlines(keepends=True)
-        if others := b"".join(line for line in lines if not _LOG_LINE.search(line)):
-            os.write(to, others)
-
-    def _text(self) -> bytes:
-        size = os.fstat(self._log).st_size
-        return os.pread(self._log, min(size, 1 << 20), 0) if size else b""
+def read_indices(path, facts, wanted, decoder="auto"):  # type: ignore
+    with open_video(path) as video:
+        for index, frame in video.read(wanted, decoder):
+            if frame is None:
+                raise damaged(path, [index], len(wanted))
+            yield index, frame

@@ -11,7 +11,8 @@ import tempfile
 import time
 from typing import IO, TYPE_CHECKING
 
-from vidembed.decode.protocol import Answer, Limits, receive, send
+from vidembed.decode.limits import Limits
+from vidembed.decode.protocol import Answer, receive, send
 from vidembed.decode.shared import SharedFrames
 from vidembed.errors import ClipError, RunError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -11,8 +12,9 @@ import ray
 import ray.data
 from ray.data.read_api import from_blocks
 
+from vidembed.access import Access
 from vidembed.clips import Segmentation
-from vidembed.decode.protocol import Limits
+from vidembed.decode.limits import Limits
 from vidembed.decode.stage import Decode, DecodeSettings
 from vidembed.encode import registry
 from vidembed.encode.stage import Encode, EncodeSettings
@@ -54,6 +56,7 @@ def embed(config: EmbedConfig) -> RunReport:
     """
     spec = _spec(config)
     manifest = open_manifest(config.manifest, Columns(config.id_column, config.uri_column))
+    access = Access.of(manifest.folder, config.allow_root)
     if config.milvus:
         milvus.check_uri(config.milvus)
     if config.overwrite:
@@ -72,7 +75,7 @@ def embed(config: EmbedConfig) -> RunReport:
         follower = stack.enter_context(following(run, config))
         if pending:
             watch = monitor.start()
-            flow = _Flow(config, spec, manifest.metadata, run, watch, pending)
+            flow = _Flow(config, spec, manifest.metadata, access, run, watch, pending)
             with _progress(config, pending, watch, follower):
                 for window in _windows(_pending(manifest, config.limit, done)):
                     flow.run(window)
@@ -97,6 +100,7 @@ class _Flow:
         config: EmbedConfig,
         spec: EncoderSpec,
         metadata: pa.Schema,
+        access: Access,
         run: Run,
         watch: Any,
         pending: int,
@@ -108,8 +112,15 @@ class _Flow:
             metadata=metadata,
             segmentation=Segmentation(seconds=config.segment_seconds, stride=config.segment_stride),
             decoder=config.decoder,
+            min_frames=config.min_frames,
+            access=access,
             limits=Limits(
-                seconds=config.decode_timeout, memory_bytes=int(config.decode_memory * 2**30)
+                seconds=config.decode_timeout,
+                memory_bytes=int(config.decode_memory * 2**30),
+                frames=config.max_video_frames,
+                pixels=int(config.max_megapixels * 1e6),
+                duration_s=config.max_hours * 3600,
+                file_bytes=int(config.max_gigabytes * 1e9),
             ),
         )
         self._encode = EncodeSettings(
@@ -160,7 +171,8 @@ class _Flow:
 def _spec(config: EmbedConfig) -> EncoderSpec:
     spec = registry.describe(config.encoder, config.weights)
     spec = spec.sampled(kind=config.sampling, count=config.frames, fps=config.fps)
-    if config.fps is not None and spec.clip.sampling.kind == "uniform":
+    spec = spec.prepared(replace(spec.clip, aspect=config.aspect))
+    if config.fps is not None and spec.clip.sampling.kind not in ("fps", "clip4clip"):
         raise ConfigError(
             f"--fps: {spec.name} samples uniformly with these weights; add --sampling fps"
         )

@@ -103,6 +103,7 @@ def finish(
         videos_per_s=round(counts.pending / seconds, 3),
         clips_per_s=round(statistics.stages["write"].clips / seconds, 3),
         stages=stages,
+        decode={name: int(count) for name, count in sorted(statistics.effort.items())},
         bottleneck=bottleneck(shares) if counts.pending else "nothing to do",
         timeline=timeline(statistics),
         milvus=projected,

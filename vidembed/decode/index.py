@@ -1,0 +1,242 @@
+"""The facts of a video from its container: of which frames it consists, and when they are shown."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+import av
+import numpy as np
+
+from vidembed.decode import mp4, references
+from vidembed.decode.boxes import boxes
+from vidembed.decode.facts import PacketIndex, VideoFacts
+from vidembed.errors import ClipError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from av.video.stream import VideoStream
+    from numpy.typing import NDArray
+
+    from vidembed.decode.limits import Limits
+
+_UNKNOWN = np.iinfo(np.int64).min
+
+
+class NotInPlaceError(Exception):
+    """A remote file whose index cannot be had without reading it as a whole: copy it first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A video that PyAV has opened. path: for messages; file: the same bytes once more, to be read
+    at will; in_place: they come over a network.
+    """
+
+    container: Any
+    stream: VideoStream
+    path: str
+    file: IO[bytes]
+    in_place: bool
+
+
+def read_facts(video: Opened, limits: Limits, *, lone: bool) -> VideoFacts:
+    """Facts of an open video. Decodes nothing, and leaves the container wherever it likes.
+
+    lone: also find the pictures that no other one refers to, where the codec lets it be known.
+    Raises ClipError, and NotInPlaceError.
+    """
+    container, stream, path = video.container, video.stream, video.path
+    _refuse_giants(stream, path, limits)
+    packets = None if lone else _from_moov(video, limits)
+    if packets is None:
+        if video.in_place:
+            raise NotInPlaceError
+        packets = _from_packets(video, limits, lone=lone)
+    time_base = float(stream.time_base or 0)
+    fps = float(stream.average_rate or stream.guessed_rate or 0) or 25.0
+    index = packets.index()
+    shown = np.sort(packets.pts[packets.shown])
+    if index is not None and time_base:
+        times = (shown - shown[0]) * time_base
+        last = packets.last_duration * time_base or 1.0 / fps
+    else:
+        times, last = np.arange(len(shown)) / fps, 1.0 / fps
+    if times[-1] + last > limits.duration_s:
+        raise ClipError(
+            "TooLarge",
+            f"{path}: {(times[-1] + last) / 3600:.1f} hours; at most "
+            f"{limits.duration_s / 3600:g} (--max-hours)",
+        )
+    return VideoFacts(
+        times=times.astype(np.float64),
+        fps=fps,
+        duration_s=float(times[-1] + last),
+        container=container.format.name.partition(",")[0],
+        codec=_codec(stream),
+        stream_index=stream.index,
+        index=index if time_base else None,
+        pixel_aspect=_pixel_aspect(stream),
+        open_gop=packets.open_gop,
+    )
+
+
+def _refuse_giants(stream: VideoStream, path: str, limits: Limits) -> None:
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > limits.pixels:
+        raise ClipError(
+            "TooLarge",
+            f"{path}: {width}x{height}; at most {limits.pixels / 1e6:g} megapixels "
+            "(--max-megapixels)",
+        )
+
+
+def _too_many(path: str, limits: Limits) -> ClipError:
+    return ClipError("TooLarge", f"{path}: more than {limits.frames:,} frames (--max-video-frames)")
+
+
+def _pixel_aspect(stream: VideoStream) -> float:
+    ratio = float(stream.sample_aspect_ratio or 1)
+    # Encoders round: 64:51 pixels are meant, 4095:4096 are an accident.
+    return ratio if 0.25 <= ratio <= 4 and abs(ratio - 1) > 0.01 else 1.0
+
+
+def _codec(stream: VideoStream) -> str:
+    # Of the format, not of the decoder that happens to be built in (libdav1d for av1).
+    return str(stream.codec_context.codec.canonical_name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Packets:
+    """In the order of decoding; see PacketIndex. trusted: whether the pts can be."""
+
+    pts: NDArray[np.int64]
+    dts: NDArray[np.int64]
+    shown: NDArray[np.bool_]
+    keyframe: NDArray[np.bool_]
+    lone: NDArray[np.bool_] | None
+    last_duration: int
+    trusted: bool
+
+    def index(self) -> PacketIndex | None:
+        if not self.trusted or len(np.unique(self.pts)) < len(self.pts):
+            return None
+        frame = np.full(len(self.pts), -1, np.int64)
+        shown = np.flatnonzero(self.shown)
+        frame[shown[np.argsort(self.pts[shown], kind="stable")]] = np.arange(len(shown))
+        return PacketIndex(
+            pts=self.pts, dts=self.dts, frame=frame, keyframe=self.keyframe, lone=self.lone
+        )
+
+    @property
+    def open_gop(self) -> bool:
+        keys = np.where(self.keyframe, self.pts, _UNKNOWN)
+        latest = np.maximum.accumulate(keys)
+        return bool((self.pts < latest)[self.shown].any())
+
+
+def _from_moov(video: Opened, limits: Limits) -> _Packets | None:
+    """What the packets would say, without reading them; None where that is not certain."""
+    container, stream = video.container, video.stream
+    if not container.format.name.startswith("mov"):
+        return None
+    samples = mp4.read_samples(video.file, stream.id, limits.frames)
+    if samples is None:
+        return None
+    end = video.file.seek(0, os.SEEK_END)
+    missing = int((samples.offset + samples.size > end).sum())
+    if missing:
+        raise _cut(video.path, len(samples.size) - missing, len(samples.size))
+    first = next((p for p in container.demux(stream) if p.size), None)
+    if first is None or not _is_first(first, samples, stream):
+        container.seek(0)
+        return None
+    # The demuxer's clock differs by a constant: the edit list's, and one for negative shifts.
+    return _Packets(
+        pts=samples.cts + (first.pts - samples.cts[0]),
+        dts=samples.dts + (first.dts - samples.dts[0]),
+        shown=np.ones(len(samples.size), bool),
+        keyframe=samples.sync,
+        lone=None,
+        last_duration=samples.last_duration,
+        trusted=True,
+    )
+
+
+def _is_first(packet: Any, samples: mp4.Samples, stream: VideoStream) -> bool:
+    return (
+        packet.pts is not None
+        and packet.dts is not None
+        and packet.pos == samples.offset[0]
+        and packet.size == samples.size[0]
+        and not packet.is_discard
+        and len(stream.index_entries) == len(samples.size)
+    )
+
+
+def _from_packets(video: Opened, limits: Limits, *, lone: bool) -> _Packets:
+    container, stream, path = video.container, video.stream, video.path
+    judge = references.judge(_codec(stream), stream.codec_context.extradata) if lone else None
+    rows: list[tuple[int, int, bool, bool]] = []
+    alone: list[bool] = []
+    trusted = True
+    duration, latest = 0, _UNKNOWN
+    try:
+        for packet in _with_data(container, stream, path):
+            pts = packet.pts
+            if pts is None:
+                trusted, pts = False, len(rows)
+            dts = packet.dts if packet.dts is not None else _UNKNOWN
+            rows.append((pts, dts, not packet.is_discard, packet.is_keyframe))
+            if judge is not None:
+                alone.append(judge(memoryview(packet)))
+            if pts >= latest:
+                latest, duration = pts, packet.duration or duration
+            if len(rows) > limits.frames:
+                raise _too_many(path, limits)
+    except av.error.FFmpegError as error:
+        raise ClipError(
+            "Truncated", f"{path}: unreadable after {len(rows)} frames: {error.strerror}"
+        ) from error
+    table = np.array(rows, np.int64).reshape(-1, 4)
+    shown = table[:, 2].astype(bool)
+    if not shown.any():
+        raise ClipError("Empty", f"{path}: its video stream has no frames")
+    if container.format.name.startswith("mov") and _ends_early(
+        video.file, stream.frames, len(rows)
+    ):
+        raise _cut(path, len(rows), stream.frames)
+    return _Packets(
+        pts=table[:, 0],
+        dts=table[:, 1],
+        shown=shown,
+        keyframe=table[:, 3].astype(bool),
+        lone=np.array(alone, bool) if judge is not None else None,
+        last_duration=duration,
+        trusted=trusted,
+    )
+
+
+def _with_data(container: Any, stream: VideoStream, path: str) -> Iterator[Any]:
+    """The packets as the file has them, in the order of decoding."""
+    for packet in container.demux(stream):
+        if packet.size:
+            if packet.is_corrupt:
+                raise ClipError("Truncated", f"{path}: the data of a frame is cut off")
+            yield packet
+
+
+def _cut(path: str, found: int, declared: int) -> ClipError:
+    return ClipError("Truncated", f"{path}: {found} of {declared} declared frames are there")
+
+
+def _ends_early(file: IO[bytes], declared: int, found: int) -> bool:
+    """Whether a file ends before its index says. Fewer packets alone do not tell: an edit list
+    leaves some out. The media data box that reaches beyond the end of the file does.
+    """
+    if not declared or found >= declared:
+        return False
+    size = file.seek(0, os.SEEK_END)
+    return any(box.end > size for box in boxes(file) if box.kind == b"mdat")

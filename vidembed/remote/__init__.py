@@ -1,0 +1,1 @@
+"""How bytes come from elsewhere: which file system, which connections, what is tried again."""
