@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
 
-.PHONY: quickstart test check docs lock clean
+.PHONY: quickstart test check docs lock bench-decode clean
 
 # torch first and by its exact version: from a range, pip would take the newest CUDA build.
 TORCH := $(shell grep '^torch==' .ci/constraints.txt)
@@ -40,6 +40,10 @@ docs: $(VENV)/.docs
 
 lock:
 	.ci/lock
+
+# CPU time of decoding beside others, in an environment of its own; e.g. ARGS='--videos FOLDER'
+bench-decode:
+	$(PYTHON) benchmarks/decode.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) site quickstart .pytest_cache .mypy_cache .ruff_cache

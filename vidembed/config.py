@@ -175,8 +175,8 @@ class EmbedConfig(MilvusOptions):
     segment_stride: float | None = _option(
         None, "seconds from one segment's start to the next [default: --segment-seconds]", gt=0
     )
-    decoder: Literal["auto", "decord", "pyav"] = _option(
-        "auto", "auto takes what is right for each file"
+    decoder: Literal["auto", "decord", "pyav", "torchcodec"] = _option(
+        "auto", "auto decodes only what is needed; torchcodec with --device cuda uses NVDEC"
     )
     min_frames: float = _option(
         1.0, "share of a clip's frames that must be undamaged, 0 to 1", gt=0, le=1

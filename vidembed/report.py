@@ -38,7 +38,7 @@ class Statistics:
         self.stages = {name: StageStats() for name in STAGES}
         self.failures: Counter[str] = Counter()
         self.thumbnails: list[tuple[str, bytes]] = []
-        self.effort: Counter[str] = Counter(wanted=0, decoded=0, counted=0, read_bytes=0)
+        self.effort: Counter[str] = Counter(wanted=0, decoded=0, counted=0, read_bytes=0, on_gpu=0)
 
     def add(self, event: Event) -> None:
         stage = self.stages[event.stage]
@@ -90,7 +90,8 @@ class RunReport:
 
     done_before: finished by earlier runs; rates are of this run's own work.
     decode: frames `wanted`, packets `decoded` for them, videos that had to be `counted` through
-        because their container tells too little to plan by, bytes read from remote sources.
+        because their container tells too little to plan by, `read_bytes` from remote sources,
+        videos decoded `on_gpu`.
     """
 
     out: str

@@ -76,7 +76,8 @@ def _decode(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
         todo = [k for k in range(len(plans)) if k not in request.skip]
         pixels, on_disk = shared.writable(len(todo), spec.shape)
         filling = Filling([plans[k].indices for k in todo], pixels, spec)
-        for index, frame in video.read(filling.wanted, request.decoder, spec.aspect):
+        read = video.read(filling.wanted, request.decoder, spec.aspect, request.device)
+        for index, frame in read:
             filling.take(index, frame)
             filling.check(video.path, request.min_frames)
         filling.mend()
@@ -90,7 +91,7 @@ def _decode(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
         limits=limits,
         access=request.access,
         lone=spec.sampling.kind == "fast",
-        local=request.decoder == "decord",
+        local=request.decoder not in ("auto", "pyav"),
     )
     found = visit.of(request.uri, fill)
     return replace(found, effort=replace(found.effort, read_bytes=visit.fetched))
@@ -112,6 +113,7 @@ def _answer(
             wanted=len(filling.wanted),
             decoded=video.decoded,
             counted=video.facts.index is None,
+            on_gpu=video.on_gpu,
         ),
     )
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _LARGEST_MOOV = 256 << 20
 # Where random access points are told in another way as well, the demuxer knows better.
-_OTHER_SYNC = frozenset({b"stps", b"sbgp"})
+_OTHER_SYNC = frozenset({b"rap ", b"sync"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,15 @@ def _track_samples(moov: bytes, track: int, most: int) -> Samples:
     media = _one(moov, chosen, b"mdia")
     scale = _scale(moov, _one(moov, media, b"mdhd"))
     table = _one(moov, _one(moov, media, b"minf"), b"stbl")
-    samples = _expand(moov, {b.kind: b for b in children(moov, table)}, most)
+    tables = {box.kind: box for box in children(moov, table)}
+    groupings = {
+        moov[box.content + 4 : box.content + 8]
+        for box in children(moov, table)
+        if box.kind == b"sbgp"
+    }
+    if b"stps" in tables or groupings & _OTHER_SYNC:
+        raise _UnusualError
+    samples = _expand(moov, tables, most)
     if not _plain_timeline(moov, chosen, samples, movie_scale / scale):
         raise _UnusualError
     return samples
@@ -117,13 +125,13 @@ def _u32(data: bytes, at: int) -> int:
 
 
 def _expand(data: bytes, tables: dict[bytes, Box], most: int) -> Samples:
-    if _OTHER_SYNC & tables.keys() or _u32(data, tables_at(tables, b"stsd") + 4) != 1:
+    if _u32(data, _content_of(tables, b"stsd") + 4) != 1:
         raise _UnusualError
-    size = _sizes(data, tables_at(tables, b"stsz"), most)
+    size = _sizes(data, _content_of(tables, b"stsz"), most)
     count = len(size)
     if not count or not size.all():
         raise _UnusualError
-    duration = _runs(data, tables_at(tables, b"stts"), count)
+    duration = _runs(data, _content_of(tables, b"stts"), count)
     dts = np.concatenate([[0], np.cumsum(duration)[:-1]])
     shift = (
         _runs(data, tables[b"ctts"].content, count, signed=True)
@@ -141,7 +149,7 @@ def _expand(data: bytes, tables: dict[bytes, Box], most: int) -> Samples:
     return Samples(offset=offset, size=size, dts=dts, cts=cts, sync=sync, last_duration=last)
 
 
-def tables_at(tables: dict[bytes, Box], kind: bytes) -> int:
+def _content_of(tables: dict[bytes, Box], kind: bytes) -> int:
     """Where the content of a table begins that must be there."""
     if kind not in tables:
         raise _UnusualError
@@ -180,8 +188,8 @@ def _offsets(data: bytes, tables: dict[bytes, Box], size: NDArray[np.int64]) -> 
         at = tables[b"co64"].content
         chunks: Any = np.frombuffer(data, ">u8", _u32(data, at + 4), at + 8).astype(np.int64)
     else:
-        chunks = _column(data, tables_at(tables, b"stco"), 1)[:, 0]
-    groups = _column(data, tables_at(tables, b"stsc"), 3)
+        chunks = _column(data, _content_of(tables, b"stco"), 1)[:, 0]
+    groups = _column(data, _content_of(tables, b"stsc"), 3)
     if (groups[:, 2] != 1).any() or not len(groups) or groups[0, 0] != 1:
         raise _UnusualError
     chunk_counts = np.diff(np.append(groups[:, 0], len(chunks) + 1))

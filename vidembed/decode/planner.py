@@ -29,10 +29,15 @@ def plan(index: PacketIndex, wanted: NDArray[np.int64]) -> list[Run]:
     """The runs that give the ascending distinct frames `wanted`, in order."""
     starts = index.starts(wanted)
     packets = index.position[wanted]
-    runs = []
+    runs: list[Run] = []
     for start in np.unique(starts):
         members = starts == start
-        runs.append(Run(int(start), int(packets[members].max()), tuple(wanted[members].tolist())))
+        run = Run(int(start), int(packets[members].max()), tuple(wanted[members].tolist()))
+        if runs and run.start <= runs[-1].stop + 1:
+            # Nothing lies between them: going on is cheaper than beginning again.
+            last = runs.pop()
+            run = Run(last.start, max(last.stop, run.stop), last.wanted + run.wanted)
+        runs.append(run)
     return runs
 
 

@@ -30,6 +30,7 @@ class Request:
     spec: ClipSpec
     segmentation: Segmentation
     decoder: Any
+    device: Any = "cpu"
     min_frames: float = 1.0
     skip: frozenset[int] = frozenset()
     access: Access | None = None
@@ -53,13 +54,14 @@ class Effort:
 
     wanted: distinct frames; decoded: packets sent to the decoder for them; counted: whether the
     container told too little to plan by, so that everything was decoded; read_bytes: fetched from
-    a remote source.
+    a remote source; on_gpu: whether NVDEC did it.
     """
 
     wanted: int = 0
     decoded: int = 0
     counted: bool = False
     read_bytes: int = 0
+    on_gpu: bool = False
 
 
 @dataclass(frozen=True, slots=True)

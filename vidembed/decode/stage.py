@@ -44,6 +44,7 @@ class DecodeSettings:
     metadata: pa.Schema
     segmentation: Segmentation = field(default_factory=Segmentation)
     decoder: str = "auto"
+    device: str = "cpu"
     min_frames: float = 1.0
     access: Access | None = None
     limits: Limits = field(default_factory=Limits)
@@ -103,6 +104,7 @@ class Decode:
             spec=settings.spec,
             segmentation=settings.segmentation,
             decoder=settings.decoder,
+            device=settings.device,
             min_frames=settings.min_frames,
             skip=frozenset(row.get("skip") or ()),
             access=settings.access,

@@ -12,7 +12,6 @@ import numpy as np
 
 from vidembed import sources
 from vidembed.clips import Sampling
-from vidembed.decode import decord_reader
 from vidembed.decode.complaints import complaints
 from vidembed.decode.container import open_container, video_stream
 from vidembed.decode.index import NotInPlaceError, Opened, read_facts
@@ -31,7 +30,9 @@ if TYPE_CHECKING:
     from vidembed.clips import Aspect, Segmentation
     from vidembed.decode.facts import VideoFacts
 
-Decoder = Literal["auto", "decord", "pyav"]
+    Frames = Iterator[tuple[int, NDArray[np.uint8]]]
+
+Decoder = Literal["auto", "decord", "pyav", "torchcodec"]
 T = TypeVar("T")
 
 
@@ -75,8 +76,10 @@ def plan_clips(
 
 class Video:
     """An open video file. `path`: its path or address, for messages; `facts` are its own;
-    `decoded` counts the packets decoded so far.
+    `decoded` counts the packets decoded so far; `on_gpu`: whether NVDEC does it.
     """
+
+    on_gpu = False
 
     def __init__(
         self, path: str, file: IO[bytes] | None, container: Any, limits: Limits, *, lone: bool
@@ -93,35 +96,56 @@ class Video:
         return self._reader.decoded
 
     def read(
-        self, wanted: NDArray[np.int64], decoder: Decoder = "auto", aspect: Aspect = "coded"
+        self,
+        wanted: NDArray[np.int64],
+        decoder: Decoder = "auto",
+        aspect: Aspect = "coded",
+        device: Literal["cpu", "cuda"] = "cpu",
     ) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
         """Yield (index, upright RGB uint8 [height, width, 3]) for ascending distinct indices, in
         their order; (index, None), perhaps later, for a frame that is damaged or missing.
 
-        `auto` is PyAV, which decodes only what it must. Raises ClipError `Unsupported` where
-        decord does not see the frames that the container says there are.
+        `auto` is PyAV, which decodes only what it must. device: of torchcodec. Raises ClipError
+        `Unsupported` where another decoder does not see the frames that the container says there
+        are, `Corrupt` where it meets damage.
         """
-        if decoder != "decord":
+        if decoder in ("auto", "pyav"):
             yield from self._reader.read(wanted, square=aspect == "display")
             return
         if not self._is_local:
-            raise ClipError("Unsupported", f"{self.path}: decord reads local files; try pyav")
+            raise ClipError("Unsupported", f"{self.path}: {decoder} reads local files; try pyav")
         if aspect == "display" and self.facts.pixel_aspect != 1:
-            raise ClipError("Unsupported", f"{self.path}: decord keeps pixels as coded; try pyav")
-        yield from self._decord(wanted)
+            raise ClipError(
+                "Unsupported", f"{self.path}: {decoder} keeps pixels as coded; try pyav"
+            )
+        read = self._decord if decoder == "decord" else self._torchcodec
+        with complaints() as complained:
+            for index, frame in read(wanted, device):
+                if complained():
+                    # From which frame on it does not say.
+                    message = f"{self.path}: {decoder} met damaged data; try pyav"
+                    raise ClipError("Corrupt", message)
+                yield index, frame
 
-    def _decord(self, wanted: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
+    # These are imported where they are used: both lend their own libav to whatever comes after.
+
+    def _decord(self, wanted: NDArray[np.int64], _device: str) -> Frames:
+        from vidembed.decode import decord_reader
+
         try:
-            with complaints() as complained:
-                for index, frame in decord_reader.read(self.path, self.facts, wanted):
-                    if complained():
-                        # From which frame on it does not say.
-                        raise ClipError(
-                            "Corrupt", f"{self.path}: decord met damaged data; try pyav"
-                        )
-                    yield index, frame
+            yield from decord_reader.read(self.path, self.facts, wanted)
         except decord_reader.DecordDisagreesError as error:
             raise ClipError("Unsupported", f"{self.path}: decord: {error}; try pyav") from error
+
+    def _torchcodec(self, wanted: NDArray[np.int64], device: str) -> Frames:
+        from vidembed.decode import torchcodec_reader
+
+        try:
+            reader = torchcodec_reader.TorchcodecReader(self.path, self.facts, device)
+            self.on_gpu = reader.device != "cpu"
+            yield from reader.read(wanted)
+        except torchcodec_reader.TorchcodecDisagreesError as error:
+            raise ClipError("Unsupported", f"{self.path}: torchcodec: {error}; try pyav") from error
 
 
 @contextmanager
@@ -233,9 +257,9 @@ def read_frames(
             if frame is None:
                 raise damaged(video.path, [index], len(distinct))
             frames.append(frame)
-        return np.stack(frames)[inverse], video.facts.times[indices]
+        return np.stack([frames[k] for k in inverse]), video.facts.times[indices]
 
-    visit = Visit(lone=sampling == "fast", local=decoder == "decord")
+    visit = Visit(lone=sampling == "fast", local=decoder not in ("auto", "pyav"))
     return visit.of(uri, read)
 
 

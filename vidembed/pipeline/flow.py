@@ -112,6 +112,7 @@ class _Flow:
             metadata=metadata,
             segmentation=Segmentation(seconds=config.segment_seconds, stride=config.segment_stride),
             decoder=config.decoder,
+            device="cuda" if config.device == "cuda" else "cpu",
             min_frames=config.min_frames,
             access=access,
             limits=Limits(

@@ -1,0 +1,1 @@
+"""What vidembed costs, measured beside others on one machine in one run."""

@@ -1,0 +1,1 @@
+"""The measurement behind `benchmarks/decode.py`; runs in the environment that it makes."""
