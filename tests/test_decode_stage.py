@@ -40,8 +40,8 @@ def stage():
     """Makes decode stages, and ends their child processes."""
     made = []
 
-    def make(tally=None, **settings) -> Decode:
-        given = {"spec": SPEC, "metadata": METADATA} | settings
+    def make(tally=None, spec=SPEC, **settings) -> Decode:
+        given = {"specs": {schema.ALONE: spec}, "metadata": METADATA} | settings
         stage = Decode(DecodeSettings(**given), *([tally] if tally else []))
         made.append(stage)
         return stage
@@ -70,7 +70,7 @@ def rows(*uris, **columns) -> pa.Table:
 def decoded(stage: Decode, table: pa.Table) -> pa.Table:
     tables = list(stage(table))
     for each in tables:
-        assert each.schema.equals(schema.clips(SPEC.shape, METADATA))
+        assert each.schema.equals(schema.clips({schema.ALONE: SPEC.shape}, METADATA))
     return pa.concat_tables(tables)
 
 
@@ -144,7 +144,7 @@ def test_a_video_is_cut_into_segments_with_their_own_ids_and_times(videos, stage
 
 
 def test_segments_that_are_done_are_skipped(videos, stage):
-    table = rows(videos / "good.mp4", videos / "other.mp4", skip=[[0, 2], None])
+    table = rows(videos / "good.mp4", videos / "other.mp4", skip=[[0, 2], []])
     found = decoded(stage(segmentation=Segmentation(seconds=0.5)), table)
     assert found["id"].to_pylist() == [
         "good#1", "good#3", "other#0", "other#1", "other#2", "other#3",

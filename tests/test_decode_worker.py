@@ -16,16 +16,19 @@ import pytest
 from tests.helpers.videos import frame_numbers, write_video
 from vidembed.clips import ClipSpec, Resize, Sampling, Segmentation
 from vidembed.decode.limits import Limits
-from vidembed.decode.protocol import Request
+from vidembed.decode.protocol import Request, Share
 from vidembed.decode.worker import DecodeWorker
 from vidembed.errors import ClipError
 
 SPEC = ClipSpec(sampling=Sampling(kind="uniform", count=4), resize=Resize(short_side=64, crop=64))
 
 
-def request(path: Path | str, spec: ClipSpec = SPEC, **options) -> Request:
+def request(
+    path: Path | str, spec: ClipSpec = SPEC, skip: frozenset[int] = frozenset(), **options
+) -> Request:
     given = {"start_s": None, "end_s": None, "segmentation": Segmentation(), "decoder": "auto"}
-    return Request(str(path), spec=spec, **given | options)
+    shares = (Share(spec, skip),)
+    return Request(str(path), **{"shares": shares} | given | options)
 
 
 def failure(worker: DecodeWorker, path: Path | str) -> ClipError:
@@ -88,35 +91,35 @@ def litter() -> set[Path]:
 
 
 def test_a_video_comes_back_as_frames_of_the_encoder_s_size_with_its_facts(video, make_worker):
-    answer, pixels = make_worker().decode(request(video))
+    answer, (pixels,) = make_worker().decode(request(video))
     assert pixels.shape == (1, 4, 64, 64, 3)
     assert pixels.dtype == np.uint8
     assert frame_numbers(pixels[0]) == [0, 9, 19, 29]
-    assert (answer.width, answer.height, answer.segments) == (160, 120, 1)
+    assert (answer.segments, len(answer.clips)) == (1, 1)
     assert answer.fps == pytest.approx(24)
     assert answer.duration_s == pytest.approx(1.25)
-    assert [c.frames for c in answer.clips] == [4]
+    assert [(c.frames, c.width, c.height) for c in answer.clips[0]] == [(4, 160, 120)]
 
 
 def test_segments_share_one_decoding_and_skip_leaves_some_out(video, make_worker):
     cut = Segmentation(seconds=0.5)
     worker = make_worker()
-    answer, pixels = worker.decode(request(video, segmentation=cut))
+    answer, (pixels,) = worker.decode(request(video, segmentation=cut))
     assert answer.segments == 3
     assert [frame_numbers(clip) for clip in pixels] == [
         [0, 3, 7, 11],
         [12, 15, 19, 23],
         [24, 25, 27, 29],
     ]
-    answer, pixels = worker.decode(request(video, segmentation=cut, skip=frozenset({0, 2})))
-    assert [c.segment for c in answer.clips] == [1]
+    answer, (pixels,) = worker.decode(request(video, segmentation=cut, skip=frozenset({0, 2})))
+    assert [c.segment for c in answer.clips[0]] == [1]
     assert answer.segments == 3
     assert frame_numbers(pixels[0]) == [12, 15, 19, 23]
 
 
 def test_a_video_whose_segments_are_all_done_gives_no_clips(video, make_worker):
-    answer, pixels = make_worker().decode(request(video, skip=frozenset({0})))
-    assert answer.clips == ()
+    answer, (pixels,) = make_worker().decode(request(video, skip=frozenset({0})))
+    assert answer.clips == ((),)
     assert pixels.shape == (0, 4, 64, 64, 3)
 
 
@@ -129,8 +132,8 @@ def test_padding_that_is_masked_is_black_and_not_counted(tmp_path, make_worker):
     )
     worker = make_worker()
     worker.decode(request(write_video(tmp_path / "long.mp4", frames=300, fps=20), spec=spec))
-    answer, pixels = worker.decode(request(path, spec=spec))
-    assert [c.frames for c in answer.clips] == [2]
+    answer, (pixels,) = worker.decode(request(path, spec=spec))
+    assert [c.frames for c in answer.clips[0]] == [2]
     assert frame_numbers(pixels[0, :2]) == [0, 10]
     assert not pixels[0, 2:].any()
 
@@ -141,11 +144,11 @@ def test_frames_beyond_the_memory_s_share_go_through_the_disk(video, tmp_path, m
     )
     cut = Segmentation(seconds=0.05)
     worker = make_worker()
-    answer, pixels = worker.decode(request(video, spec=big, segmentation=cut))
+    answer, (pixels,) = worker.decode(request(video, spec=big, segmentation=cut))
     assert answer.on_disk
     assert pixels.nbytes > 256 << 20
     assert frame_numbers(pixels[5, [0, -1]]) == [6, 7]
-    answer, pixels = worker.decode(request(video))
+    answer, (pixels,) = worker.decode(request(video))
     assert not answer.on_disk
     assert frame_numbers(pixels[0]) == [0, 9, 19, 29]
 
@@ -178,7 +181,7 @@ def test_a_hung_child_costs_one_timeout_and_no_more_than_the_deadline(
     assert error.kind == "Timeout"
     assert "hang.mp4" in error.message
     assert "1 s (--decode-timeout)" in error.message
-    assert frame_numbers(worker.decode(request(video))[1][0]) == [0, 9, 19, 29]
+    assert frame_numbers(worker.decode(request(video))[1][0][0]) == [0, 9, 19, 29]
 
 
 def test_a_segfault_is_a_decoder_crash_and_the_next_video_works(
@@ -188,7 +191,7 @@ def test_a_segfault_is_a_decoder_crash_and_the_next_video_works(
     error = failure(worker, tmp_path / "crashalways.mp4")
     assert error.kind == "DecoderCrash"
     assert f"signal {signal.SIGSEGV.value}" in error.message
-    assert frame_numbers(worker.decode(request(video))[1][0]) == [0, 9, 19, 29]
+    assert frame_numbers(worker.decode(request(video))[1][0][0]) == [0, 9, 19, 29]
 
 
 def test_a_child_that_died_between_two_videos_is_replaced(video, drill, make_worker):
@@ -197,7 +200,7 @@ def test_a_child_that_died_between_two_videos_is_replaced(video, drill, make_wor
     pid = int(drill.read_text().split()[-1])
     os.kill(pid, signal.SIGKILL)
     assert gone(pid)
-    assert frame_numbers(worker.decode(request(video))[1][0]) == [0, 9, 19, 29]
+    assert frame_numbers(worker.decode(request(video))[1][0][0]) == [0, 9, 19, 29]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
@@ -258,11 +261,11 @@ def test_closing_twice_is_no_error_and_a_closed_worker_starts_again(video, make_
 _PARENT = """
 import os, sys, time
 from vidembed.clips import *
-from vidembed.decode.protocol import Request
+from vidembed.decode.protocol import Request, Share
 from vidembed.decode.worker import DecodeWorker
 spec = ClipSpec(sampling=Sampling(kind="uniform", count=2), resize=Resize(short_side=64, crop=64))
 worker = DecodeWorker()
-ask = lambda uri: worker.decode(Request(uri, None, None, spec, Segmentation(), "auto"))
+ask = lambda uri: worker.decode(Request(uri, None, None, (Share(spec),), Segmentation(), "auto"))
 ask(sys.argv[1])
 print("ready", flush=True)
 ask("hang.mp4" if sys.argv[2] == "hanging" else sys.argv[1])
@@ -304,7 +307,7 @@ def test_what_a_library_prints_does_not_come_between_answers(video, monkeypatch,
     monkeypatch.setenv("VIDEMBED_DECODE_DRILL", "builtins:print")
     worker = make_worker()
     for _ in range(2):
-        assert frame_numbers(worker.decode(request(video))[1][0]) == [0, 9, 19, 29]
+        assert frame_numbers(worker.decode(request(video))[1][0][0]) == [0, 9, 19, 29]
 
 
 def test_a_child_that_cannot_start_says_how_to_see_why(video, monkeypatch, make_worker):

@@ -28,12 +28,12 @@ def spec(weights):
 
 @pytest.fixture(scope="module")
 def stage(spec):
-    return Encode(EncodeSettings(spec=spec, metadata=METADATA, device="cpu", threads=1))
+    return Encode(EncodeSettings(spec=spec, device="cpu", threads=1))
 
 
 def clips(spec, rows: list[dict]) -> pa.Table:
     """A table as decode makes it; `pixels` None is a failure."""
-    wanted = schema.clips(spec.clip.shape, METADATA)
+    wanted = schema.clips({schema.ALONE: spec.clip.shape}, METADATA)
     arrays = []
     for field in wanted:
         if field.name == "pixels":
@@ -93,7 +93,7 @@ def test_padding_of_a_masked_clip_is_left_out(spec, stage):
 def test_repeated_frames_of_a_clip_that_is_not_masked_count(weights):
     """Where a short clip repeats frames, `frames` says how many differ, not how many count."""
     spec = registry.describe("clip4clip", weights).sampled(kind="uniform", count=4)
-    stage = Encode(EncodeSettings(spec=spec, metadata=METADATA, device="cpu", threads=1))
+    stage = Encode(EncodeSettings(spec=spec, device="cpu", threads=1))
     row = good("a", 1, frames=2)
     encoder = registry.load(spec, "cpu", "float32")
     (found,) = embeddings(stage(clips(spec, [row])))
@@ -136,7 +136,7 @@ def test_a_vector_that_is_not_finite_is_a_failure_of_its_video(tmp_path):
     path = make.write_reference(tmp_path / "nan.bin", state)
     spec = registry.describe("clip4clip", str(path)).sampled(count=4)
     events = []
-    settings = EncodeSettings(spec=spec, metadata=METADATA, device="cpu", threads=1)
+    settings = EncodeSettings(spec=spec, device="cpu", threads=1)
     stage = Encode(settings, events.append)
     table = stage(clips(spec, [good("a", 1), bad("x")]))
     assert table["error"].to_pylist() == ["NonFinite", "Corrupt"]
@@ -149,7 +149,7 @@ def test_a_vector_that_is_not_finite_is_a_failure_of_its_video(tmp_path):
 
 def test_every_batch_is_told_of(spec):
     events = []
-    settings = EncodeSettings(spec=spec, metadata=METADATA, device="cpu", threads=1)
+    settings = EncodeSettings(spec=spec, device="cpu", threads=1)
     Encode(settings, events.append)(clips(spec, [good("a", 1), bad("x"), good("b", 2)]))
     (event,) = events
     assert (event.stage, event.clips, event.failures) == ("encode", 2, {})
@@ -157,7 +157,7 @@ def test_every_batch_is_told_of(spec):
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_the_size_is_remembered(spec, monkeypatch):
-    settings = EncodeSettings(spec=spec, metadata=METADATA, device="cpu", threads=1)
+    settings = EncodeSettings(spec=spec, device="cpu", threads=1)
     stage = Encode(settings)
     table = clips(spec, [good(str(k), k) for k in range(7)])
     expected = embeddings(stage(table))

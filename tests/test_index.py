@@ -1,4 +1,4 @@
-"""What is known before anything is decoded: the packet index, from the moov box and from packets."""
+"""What is known before anything is decoded: the packet index, from moov and from packets."""
 
 from __future__ import annotations
 

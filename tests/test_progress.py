@@ -18,7 +18,6 @@ def snapshot(**facts) -> Snapshot:
         "failed": 0,
         "clips": 0,
         "decoded": 0.0,
-        "encoded_clips": 0,
         "shares": {"decode": 0.2, "encode": 0.9, "write": 0.0},
         "bottleneck": "encode",
     }
@@ -55,7 +54,7 @@ def test_statistics_take_bounded_memory_and_lose_no_clip():
     stage = statistics.stages["decode"]
     assert len(stage.series) <= 240
     assert sum(stage.series.values()) == stage.clips == 300_000
-    assert statistics.busy_share("decode", 100_000) == 0.5
+    assert stage.busy_share(100_000) == 0.5
 
 
 def test_failures_count_where_they_are_committed_and_thumbnails_are_few():

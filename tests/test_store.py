@@ -15,6 +15,7 @@ import pytest
 from tests.helpers.runs import METADATA, bad, good, record, vectors, write_run
 from vidembed import schema, sources
 from vidembed.errors import ConfigError, RunError, RunMismatchError
+from vidembed.store import done as finished
 from vidembed.store.done import settled, survey
 from vidembed.store.run import Run, delete_run
 
@@ -32,8 +33,8 @@ def manifest(*videos: str) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=pa.schema([*schema.MANIFEST, *METADATA]))
 
 
-def remaining(run: Run, *videos: str) -> dict[str, list[int] | None]:
-    left = survey(run).remaining(manifest(*videos))
+def remaining(run: Run, *videos: str) -> dict[str, list[int]]:
+    left = finished.remaining(manifest(*videos), {schema.ALONE: survey(run)})
     return dict(zip(left["video_id"].to_pylist(), left["skip"].to_pylist(), strict=True))
 
 
@@ -162,7 +163,7 @@ def test_a_damaged_part_is_named_with_the_remedy(run):
 
 def test_a_deleted_part_s_videos_are_redone(run):
     os.unlink(run.commit(vectors(ROWS)))
-    assert remaining(run, "a", "b", "c") == {"a": None, "b": None}
+    assert remaining(run, "a", "b", "c") == {"a": [], "b": []}
 
 
 def test_a_part_of_another_encoder_is_refused(run, tmp_path):
@@ -186,9 +187,9 @@ def test_the_schema_does_not_depend_on_the_rows(run):
 
 
 def test_finished_videos_are_not_done_again(run):
-    assert remaining(run, "a", "b") == {"a": None, "b": None}
+    assert remaining(run, "a", "b") == {"a": [], "b": []}
     run.commit(vectors(ROWS))
-    assert remaining(run, "a", "b", "c", "d") == {"d": None}
+    assert remaining(run, "a", "b", "c", "d") == {"d": []}
     done = survey(run)
     assert (done.embedded, done.failed, done.clips, done.doubled) == (2, 1, 2, 0)
 
@@ -197,11 +198,11 @@ def test_of_a_video_that_is_partly_done_the_rest_is_done(run):
     run.commit(vectors([good("a", V[0], 0, 3), good("b", V[1], 0, 2)]))
     run.commit(vectors([good("a", V[2], 2, 3), good("b", V[3], 1, 2)]))
     left = remaining(run, "a", "b", "c")
-    assert {k: v and sorted(v) for k, v in left.items()} == {"a": [0, 2], "c": None}
+    assert {k: sorted(v) for k, v in left.items()} == {"a": [0, 2], "c": []}
     done = survey(run)
     assert (done.embedded, done.clips) == (1, 4)
     run.commit(vectors([good("a", V[1], 1, 3)]))
-    assert remaining(run, "a", "b", "c") == {"c": None}
+    assert remaining(run, "a", "b", "c") == {"c": []}
     assert survey(run).embedded == 2
 
 

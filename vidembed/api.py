@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vidembed.config import EmbedConfig, EvaluateConfig, LoadConfig, SearchConfig
+from vidembed.schema import ALONE
 
 if TYPE_CHECKING:
     from vidembed.evaluation import Evaluation
@@ -13,18 +14,22 @@ if TYPE_CHECKING:
     from vidembed.report import RunReport
 
 
-def embed(manifest: str, out: str, **options: Any) -> RunReport:
+def embed(manifest: str, out: str, **options: Any) -> Any:
     """Embed every video of a manifest into the run directory `out`, resuming what is there.
 
     options: those of `vidembed embed`, with underscores (`segment_seconds=4.0`). In a session
     that has called `ray.init`, it runs there.
+
+    Returns a RunReport; with several encoders (`encoder=["a", "b"]`), which have a run each below
+    `out`, a dict of the RunReport of each by its label.
 
     Raises UsageError (nothing was started) or RunError.
     """
     from vidembed.pipeline.flow import embed as job
 
     options.setdefault("progress", "none")
-    return job(EmbedConfig.make({"manifest": manifest, "out": out, **options}))
+    reports = job(EmbedConfig.make({"manifest": manifest, "out": out, **options}))
+    return reports.get(ALONE, reports)
 
 
 def load(run: RunReport | str, milvus: str, **options: Any) -> Loaded:

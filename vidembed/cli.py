@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from vidembed import config
 from vidembed._version import __version__
@@ -114,6 +114,9 @@ def _add_options(parser: argparse.ArgumentParser, options: type[config.Config]) 
         elif get_origin(field.annotation) is tuple:
             # Given twice, a list grows; `,` separates within one.
             kind |= {"action": "extend", "type": lambda words: words.split(",")}
+        elif any(get_origin(part) is tuple for part in get_args(field.annotation)):
+            # The same; but only the option knows whether a `,` separates.
+            kind |= {"action": "append"}
         flag = "--" + spelled.replace("_", "-")
         parser.add_argument(flag, dest=spelled, help=text, default=argparse.SUPPRESS, **kind)
     parser.add_argument(

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vidembed.encode import registry
+from vidembed.schema import ALONE
 
 if TYPE_CHECKING:
     from vidembed.config import (
@@ -26,8 +27,17 @@ if TYPE_CHECKING:
 def embed(options: EmbedConfig) -> int:
     from vidembed.pipeline.flow import embed as job
 
-    report = job(options)
-    show_report(report)
+    reports = job(options)
+    if ALONE in reports:
+        show_report(reports[ALONE])
+    else:
+        for label, report in reports.items():
+            print(f"{label}: {report}")
+    return max(_ending(report) for report in reports.values())
+
+
+def _ending(report: RunReport) -> int:
+    """The exit code of one run; what its collection lacks is said."""
     if report.milvus and report.milvus["error"]:
         print(f"Milvus is not complete: {report.milvus['error']}")
         print(f"  heal it: vidembed load {report.out} --milvus {report.milvus['uri']} "

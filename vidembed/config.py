@@ -6,13 +6,17 @@ argument. A secret is never an option: its environment variable is named in the 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic import model_validator as _model_validator
 
+from vidembed import sources
+from vidembed.choice import Choice, one_or_a_list, one_or_several
 from vidembed.errors import ConfigError
+from vidembed.schema import ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,6 +96,8 @@ def _listed(value: object) -> object:
 
 Actors = Annotated[ActorRange | None, BeforeValidator(ActorRange.parse)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Names = Annotated[str | tuple[str, ...], BeforeValidator(one_or_several)]
+Paths = Annotated[str | tuple[str, ...] | None, BeforeValidator(one_or_a_list)]
 Failures = Annotated[FailureLimit, BeforeValidator(FailureLimit.parse)]
 
 
@@ -161,10 +167,20 @@ class EmbedConfig(MilvusOptions):
     manifest: str = _positional(
         "Parquet, CSV, JSONL, a folder of them, or a folder of videos; a path, s3:// or other URL"
     )
-    out: str = _option(..., "the run directory, local or s3://; an existing run is resumed")
-    encoder: str = _option("clip4clip", "see `vidembed encoders`")
-    weights: str | None = _option(
-        None, "file, folder, address or hub id [default: the encoder's own]"
+    out: str = _option(
+        ...,
+        "the run directory, local or s3://; an existing run is resumed; with several encoders the "
+        "folder of their runs",
+    )
+    encoder: Names = _option(
+        "clip4clip",
+        "see `vidembed encoders`; several, comma separated, share one decoding; LABEL:NAME tells "
+        "apart two of one name",
+    )
+    weights: Paths = _option(
+        None,
+        "file, folder, address or hub id; with several encoders LABEL=PATH, comma separated "
+        "[default: the encoder's own]",
     )
     frames: int | None = _option(None, "frames a clip [default: the encoder's own]", ge=1, le=4096)
     sampling: Literal["uniform", "fps", "clip4clip", "fast", "keyframes"] | None = _option(
@@ -224,7 +240,34 @@ class EmbedConfig(MilvusOptions):
             raise ValueError("--segment-stride needs --segment-seconds")
         if self.fps is not None and self.sampling not in (None, "fps", "clip4clip"):
             raise ValueError("--fps is for --sampling fps or clip4clip")
+        collections: dict[str, str] = {}
+        for choice in self.choices:
+            other = collections.setdefault(self.alone(choice).collection, choice.name)
+            if other != choice.name:
+                raise ValueError(
+                    f"--encoder: {other!r} and {choice.name!r} would have one Milvus collection; "
+                    f"use labels that differ in letters or digits"
+                )
         return self
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """The encoders, in their order."""
+        return Choice.of(self.encoder, self.weights)
+
+    def alone(self, choice: Choice) -> EmbedConfig:
+        """The options with which one encoder would go into its run by itself."""
+        if choice.label == ALONE:
+            return self
+        name = re.sub(r"[^A-Za-z0-9_]", "_", choice.label)
+        return self.model_copy(
+            update={
+                "out": sources.join(self.out, choice.label),
+                "encoder": choice.encoder,
+                "weights": choice.weights,
+                "collection": f"{self.collection}_{name}",
+            }
+        )
 
 
 class LoadConfig(MilvusOptions):

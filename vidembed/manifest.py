@@ -196,7 +196,7 @@ def _normalise(table: pa.Table, file: str, source: str, columns: Columns) -> pa.
             data[name] = pa.nulls(len(table), pa.float64())
     for name in table.column_names:
         if name not in (uri_name, id_name, "start_s", "end_s"):
-            data[f"manifest_{name}" if name in schema.RESERVED else name] = table[name]
+            data[f"manifest_{name}" if schema.is_reserved(name) else name] = table[name]
     return pa.table(data)
 
 

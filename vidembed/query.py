@@ -11,7 +11,7 @@ import numpy as np
 from vidembed import retrieval
 from vidembed.clips import ClipSpec, Segmentation
 from vidembed.decode.limits import Limits
-from vidembed.decode.protocol import Request
+from vidembed.decode.protocol import Request, Share
 from vidembed.decode.worker import DecodeWorker
 from vidembed.encode import registry
 from vidembed.errors import ClipError, ConfigError, RunMismatchError
@@ -110,11 +110,11 @@ def _query(config: SearchConfig, spec: EncoderSpec) -> NDArray[np.float32]:
 def encode_video_file(encoder: Encoder, uri: str) -> NDArray[np.float32]:
     """The vector, float32 [dim], of a whole video, decoded as the job does: in a child process."""
     worker = DecodeWorker(Limits(seconds=300))
-    request = Request(uri, None, None, encoder.spec.clip, Segmentation(), "auto")
+    request = Request(uri, None, None, (Share(encoder.spec.clip),), Segmentation(), "auto")
     try:
-        answer, pixels = worker.decode(request)
+        answer, (pixels,) = worker.decode(request)
         masked = encoder.spec.clip.sampling.pad == "mask"
-        valid = [answer.clips[0].frames] if masked else None
+        valid = [answer.clips[0][0].frames] if masked else None
         found: NDArray[np.float32] = encoder.encode_video(np.array(pixels), valid)[0]
         return found
     except ClipError as error:

@@ -28,7 +28,7 @@ def quickstart(options: QuickstartConfig) -> int:
     manifest = str(write_corpus(corpus, options.videos, options.seed))
     _say("2. Embedding them: manifest, decode, encode, Parquet and Milvus Lite")
     sources.remove(database)
-    report = embed(
+    (report,) = embed(
         EmbedConfig(
             manifest=manifest,
             out=run,
@@ -38,7 +38,7 @@ def quickstart(options: QuickstartConfig) -> int:
             overwrite=True,
             progress=options.progress,
         )
-    )
+    ).values()
     commands.show_report(report)
     text, video = _example(manifest)
     _say(f"3. Searching the Milvus collection for “{text}”")

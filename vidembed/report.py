@@ -7,12 +7,16 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vidembed.schema import ALONE
+from vidembed.tally import encode_stage
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vidembed.tally import Event
 
 _BUCKETS = 240
 _THUMBNAILS = 24
-STAGES = ("decode", "encode", "write")
 
 
 @dataclass(slots=True)
@@ -26,16 +30,22 @@ class StageStats:
     series: Counter[int] = field(default_factory=Counter)
     busy_series: Counter[int] = field(default_factory=Counter)
 
+    def busy_share(self, seconds: float) -> float:
+        """Part of their time, 0 to 1, that the workers have been busy in `seconds`."""
+        return min(1.0, self.busy_s / (len(self.workers) * seconds)) if self.workers else 0.0
+
 
 class Statistics:
     """Sums of events, in bounded memory: time is kept in at most a few hundred buckets, whose
     width doubles as the run gets longer.
     """
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, began: float, labels: Iterable[str] = (ALONE,)) -> None:
+        """labels: of the encoders, each of which is a stage."""
         self.began = began
         self.bucket_s = 1.0
-        self.stages = {name: StageStats() for name in STAGES}
+        stages = ("decode", *map(encode_stage, labels), "write")
+        self.stages = {name: StageStats() for name in stages}
         self.failures: Counter[str] = Counter()
         self.thumbnails: list[tuple[str, bytes]] = []
         self.effort: Counter[str] = Counter(wanted=0, decoded=0, counted=0, read_bytes=0, on_gpu=0)
@@ -70,11 +80,6 @@ class Statistics:
                 for bucket, value in getattr(stage, name).items():
                     merged[bucket // 2] += value
                 setattr(stage, name, merged)
-
-    def busy_share(self, name: str, seconds: float) -> float:
-        """Part of its time, 0 to 1, that a stage's workers have been busy in `seconds`."""
-        stage = self.stages[name]
-        return min(1.0, stage.busy_s / (len(stage.workers) * seconds)) if stage.workers else 0.0
 
 
 def bottleneck(shares: dict[str, float]) -> str:
@@ -127,14 +132,20 @@ class RunReport:
         )
 
 
-def timeline(statistics: Statistics) -> dict[str, Any]:
+def stages_of(statistics: Statistics, label: str) -> dict[str, StageStats]:
+    """The stages that one encoder's clips go through; those of the others are left out."""
+    own = {"decode": "decode", "encode": encode_stage(label), "write": "write"}
+    return {name: statistics.stages[stage] for name, stage in own.items()}
+
+
+def timeline(statistics: Statistics, stages: dict[str, StageStats]) -> dict[str, Any]:
     """Clips per second of each stage over time, for the plot."""
-    last = max((max(s.series, default=0) for s in statistics.stages.values()), default=0)
+    last = max((max(s.series, default=0) for s in stages.values()), default=0)
     width = statistics.bucket_s
     return {
         "bucket_s": width,
         "clips_per_s": {
             name: [round(stage.series[b] / width, 3) for b in range(last + 1)]
-            for name, stage in statistics.stages.items()
+            for name, stage in stages.items()
         },
     }

@@ -26,6 +26,11 @@ class Event:
     effort: dict[str, int] = field(default_factory=dict)
 
 
+def encode_stage(label: str) -> str:
+    """The stage of the encoder `label`; that of one that is alone is `encode`."""
+    return f"encode {label}" if label else "encode"
+
+
 class Tally(Protocol):
     """Takes events; must not block and must not fail the work that it counts."""
 

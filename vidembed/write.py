@@ -1,4 +1,4 @@
-"""The write stage: vectors in, a committed part out. The one Ray Data sink."""
+"""The write stage: vectors in, committed parts out. The one Ray Data sink."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ray.data import Datasink
 
+from vidembed import schema
 from vidembed.tally import Event, Tally, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from vidembed.store.run import Run
 
@@ -26,14 +27,14 @@ WRITE_TASK = {"num_cpus": WRITE_CPUS}
 
 
 class RunSink(Datasink[int]):  # type: ignore[misc]  # Ray is untyped
-    """Commits what it is given to a run directory.
+    """Commits to each run, by its encoder's label, what is that encoder's.
 
-    `write` runs in workers, once for about `rows_per_part` rows, and may be retried: the run
-    names its parts by what is in them.
+    `write` runs in workers, once for about `rows_per_part` rows, and may be retried: a run names
+    its parts by what is in them. A kill between two runs leaves each in order by itself.
     """
 
-    def __init__(self, run: Run, rows_per_part: int, tally: Tally = silent) -> None:
-        self._run = run
+    def __init__(self, runs: Mapping[str, Run], rows_per_part: int, tally: Tally = silent) -> None:
+        self._runs = runs
         self._rows = rows_per_part
         self._tally = tally
 
@@ -43,17 +44,21 @@ class RunSink(Datasink[int]):  # type: ignore[misc]  # Ray is untyped
         table = pa.concat_tables([b for b in blocks if len(b)] or [_NOTHING])
         if not len(table):
             return 0
-        self._run.commit(table)
-        failures = _failures(table)
+        for label, run in self._runs.items():
+            share = schema.share(table, label)
+            if len(share):
+                run.commit(share)
+        errors = pc.coalesce(*(table[schema.own("error", label)] for label in self._runs))
+        good = table["segments"].filter(pc.is_null(errors))
         self._tally(
             Event(
                 stage="write",
                 worker=f"write-{os.uname().nodename}-{os.getpid()}",
                 began=began,
                 seconds=time.time() - began,
-                videos=_videos(table),
-                clips=len(table) - int(pc.sum(pc.is_valid(table["error"])).as_py()),
-                failures=dict(failures),
+                videos=_videos(good),
+                clips=len(good),
+                failures=dict(_failures(table["video_id"], errors)),
             )
         )
         return len(table)
@@ -69,16 +74,15 @@ class RunSink(Datasink[int]):  # type: ignore[misc]  # Ray is untyped
 _NOTHING = pa.table({})
 
 
-def _videos(table: pa.Table) -> float:
+def _videos(segments: pa.ChunkedArray) -> float:
     """Embedded videos; of a video whose segments are in several parts, this part's share."""
-    segments = table.filter(pc.is_null(table["error"]))["segments"]
     if not len(segments):
         return 0.0
     return float(pc.sum(pc.divide(1.0, segments.cast(pa.float64()))).as_py())
 
 
-def _failures(table: pa.Table) -> Counter[str]:
-    """Failed videos by class; the segments of one fail together."""
-    failed = table.filter(pc.is_valid(table["error"])).select(["video_id", "error"])
-    kinds = dict(zip(failed["video_id"].to_pylist(), failed["error"].to_pylist(), strict=True))
-    return Counter(kinds.values())
+def _failures(videos: pa.ChunkedArray, errors: pa.ChunkedArray) -> Counter[str]:
+    """Failed videos by class, whichever encoder they failed for; segments of one fail together."""
+    failed = pc.is_valid(errors)
+    videos, errors = videos.filter(failed), errors.filter(failed)
+    return Counter(dict(zip(videos.to_pylist(), errors.to_pylist(), strict=True)).values())

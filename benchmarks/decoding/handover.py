@@ -43,8 +43,8 @@ class HandOver:
 class _PlainMemory:
     """In place of the files that parent and child map."""
 
-    def writable(self, clips: int, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], bool]:
-        self.pixels = np.empty((clips, *shape), np.uint8)
+    def writable(self, shapes: list[tuple[int, ...]]) -> tuple[list[NDArray[np.uint8]], bool]:
+        self.pixels = [np.empty(shape, np.uint8) for shape in shapes]
         return self.pixels, False
 
 
@@ -52,7 +52,7 @@ def hand_over(clips: list[Clip], repeats: int) -> HandOver:
     """As a job does it: 12 frames, resized to 224 x 224. Raises ClipError."""
     from vidembed.clips import ClipSpec, Resize, Sampling, Segmentation
     from vidembed.decode.child import answer
-    from vidembed.decode.protocol import Request
+    from vidembed.decode.protocol import Request, Share
     from vidembed.decode.worker import DecodeWorker
 
     sampling = Sampling(kind="uniform", count=12)
@@ -66,7 +66,7 @@ def hand_over(clips: list[Clip], repeats: int) -> HandOver:
         pid = worker._child.process.pid if worker._child else 0
         mine, its = time.process_time(), _cpu_of(pid)
         for request in requests:
-            worker.decode(request)[1].sum()
+            worker.decode(request)[1][0].sum()
         return time.process_time() - mine, _cpu_of(pid) - its
 
     def here() -> float:
@@ -75,10 +75,11 @@ def hand_over(clips: list[Clip], repeats: int) -> HandOver:
             said = answer(request, worker.limits, memory)
             if said.kind:
                 raise RuntimeError(f"{said.kind}: {said.message}")
-            memory.pixels.sum()
+            memory.pixels[0].sum()
         return time.process_time() - begin
 
-    requests = [Request(clip.path, None, None, spec, Segmentation(), "auto") for clip in clips]
+    shares = (Share(spec),)
+    requests = [Request(clip.path, None, None, shares, Segmentation(), "auto") for clip in clips]
     try:
         for request in requests:
             worker.decode(request)

@@ -15,16 +15,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vidembed import sources
-from vidembed.decode.filling import Filling
+from vidembed.decode.filling import Filled, Filling
 from vidembed.decode.protocol import Answer, ClipFacts, Effort, receive, send
 from vidembed.decode.shared import SharedFrames
 from vidembed.decode.video import Visit, plan_clips
 from vidembed.errors import ClipError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from vidembed.decode.limits import Limits
-    from vidembed.decode.protocol import Request
-    from vidembed.decode.video import Video
+    from vidembed.decode.protocol import Request, Share
+    from vidembed.decode.video import ClipPlan, Video
 
 _PR_SET_PDEATHSIG = 1
 
@@ -65,57 +68,89 @@ def answer(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
 
 
 def _decode(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
-    spec = request.spec
-
     def fill(video: Video) -> Answer:
-        window = (request.start_s, request.end_s)
-        try:
-            plans = plan_clips(video.facts, spec.sampling, request.segmentation, window)
-        except ClipError as error:
-            raise ClipError(error.kind, f"{video.path}: {error.message}") from error
-        todo = [k for k in range(len(plans)) if k not in request.skip]
-        pixels, on_disk = shared.writable(len(todo), spec.shape)
-        filling = Filling([plans[k].indices for k in todo], pixels, spec)
-        read = video.read(filling.wanted, request.decoder, spec.aspect, request.device)
-        for index, frame in read:
-            filling.take(index, frame)
-            filling.check(video.path, request.min_frames)
-        filling.mend()
-        clips = tuple(
-            ClipFacts(k, plans[k].start_s, plans[k].end_s, filling.clean[c])
-            for c, k in enumerate(todo)
+        parts = [_Part(share, _plans(video, request, share)) for share in request.shares]
+        pixels, on_disk = shared.writable([part.shape for part in parts])
+        for part, place in zip(parts, pixels, strict=True):
+            part.begin(place)
+        wanted = sum(_fill(video, request, some) for some in _by_aspect(parts, video))
+        return Answer(
+            clips=tuple(part.facts for part in parts),
+            segments=parts[0].segments,
+            duration_s=video.facts.duration_s,
+            fps=video.facts.fps,
+            on_disk=on_disk,
+            effort=Effort(
+                wanted=wanted,
+                decoded=video.decoded,
+                counted=video.facts.index is None,
+                on_gpu=video.on_gpu,
+            ),
         )
-        return _answer(video, filling, clips, segments=len(plans), on_disk=on_disk)
 
     visit = Visit(
         limits=limits,
         access=request.access,
-        lone=spec.sampling.kind == "fast",
+        lone=any(share.spec.sampling.kind == "fast" for share in request.shares),
         local=request.decoder not in ("auto", "pyav"),
     )
     found = visit.of(request.uri, fill)
     return replace(found, effort=replace(found.effort, read_bytes=visit.fetched))
 
 
-def _answer(
-    video: Video, filling: Filling, clips: tuple[ClipFacts, ...], *, segments: int, on_disk: bool
-) -> Answer:
-    height, width = filling.size
-    return Answer(
-        clips=clips,
-        segments=segments,
-        duration_s=video.facts.duration_s,
-        fps=video.facts.fps,
-        width=width,
-        height=height,
-        on_disk=on_disk,
-        effort=Effort(
-            wanted=len(filling.wanted),
-            decoded=video.decoded,
-            counted=video.facts.index is None,
-            on_gpu=video.on_gpu,
-        ),
-    )
+class _Part:
+    """One share of a request on its way: the clips to make, where they go, and what came."""
+
+    def __init__(self, share: Share, plans: list[ClipPlan]) -> None:
+        self.spec = share.spec
+        self.segments = len(plans)
+        self.plans = {k: plan for k, plan in enumerate(plans) if k not in share.skip}
+        self.shape = (len(self.plans), *share.spec.shape)
+        self.clips: list[Filled] = []
+        self.size = (0, 0)
+
+    def begin(self, pixels: NDArray[np.uint8]) -> None:
+        self.clips = [
+            Filled(plan.indices, place, self.spec.resize)
+            for plan, place in zip(self.plans.values(), pixels, strict=True)
+        ]
+
+    @property
+    def facts(self) -> tuple[ClipFacts, ...]:
+        height, width = self.size
+        return tuple(
+            ClipFacts(k, plan.start_s, plan.end_s, clip.clean, width, height)
+            for (k, plan), clip in zip(self.plans.items(), self.clips, strict=True)
+        )
+
+
+def _plans(video: Video, request: Request, share: Share) -> list[ClipPlan]:
+    window = (request.start_s, request.end_s)
+    try:
+        return plan_clips(video.facts, share.spec.sampling, request.segmentation, window)
+    except ClipError as error:
+        raise ClipError(error.kind, f"{video.path}: {error.message}") from error
+
+
+def _by_aspect(parts: list[_Part], video: Video) -> list[list[_Part]]:
+    """The parts that want their frames alike, so that they are read together."""
+    if video.facts.pixel_aspect == 1:
+        return [parts]
+    aspects = dict.fromkeys(part.spec.aspect for part in parts)
+    return [[part for part in parts if part.spec.aspect == aspect] for aspect in aspects]
+
+
+def _fill(video: Video, request: Request, parts: list[_Part]) -> int:
+    """Read the frames that these parts want into all their clips; returns how many those are."""
+    filling = Filling([clip for part in parts for clip in part.clips])
+    aspect = parts[0].spec.aspect
+    for index, frame in video.read(filling.wanted, request.decoder, aspect, request.device):
+        filling.take(index, frame)
+        filling.check(video.path, request.min_frames)
+    filling.mend()
+    for part in parts:
+        part.size = filling.size
+    return len(filling.wanted)
 
 
 def _die_with(parent: int) -> None:

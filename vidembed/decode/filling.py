@@ -1,7 +1,8 @@
-"""Decoded frames into the clips that want them, each prepared once."""
+"""Decoded frames into the clips that want them, each prepared once a size."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,29 +11,55 @@ from vidembed.decode.video import damaged
 from vidembed.pixels import prepare_frame
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from vidembed.clips import ClipSpec
+    from vidembed.clips import Resize
+
+
+@dataclass(slots=True)
+class Filled:
+    """One clip: `pixels` uint8 [frames, height, width, 3], to hold the frames `indices` int64 [at
+    most frames]. missing: those that cannot be had.
+    """
+
+    indices: NDArray[np.int64]
+    pixels: NDArray[np.uint8]
+    resize: Resize
+    missing: list[int] = field(default_factory=list)
+    distinct: int = 0
+
+    def __post_init__(self) -> None:
+        self.distinct = len(set(self.indices.tolist()))
+        self.pixels[len(self.indices) :] = 0
+
+    @property
+    def clean(self) -> int:
+        """How many of its distinct frames have come undamaged."""
+        return self.distinct - len(self.missing)
+
+    def mend(self) -> None:
+        """Put the nearest frame where one is missing."""
+        whole = np.flatnonzero(~np.isin(self.indices, self.missing))
+        for t in np.flatnonzero(np.isin(self.indices, self.missing)):
+            nearest = whole[np.argmin(np.abs(self.indices[whole] - self.indices[t]))]
+            self.pixels[t] = self.pixels[nearest]
 
 
 class Filling:
-    """Fills `pixels` uint8 [clips, frames, height, width, 3] from frames that come in any order.
+    """Fills clips, of one encoder or of several, from frames that come in any order.
 
-    wanted: int64, the distinct frame indices of all clips, ascending. clean: for each clip how
-    many of its distinct frames have come undamaged. size: height and width of the frames.
+    wanted: int64, the distinct frame indices of all clips, ascending. size: height and width of
+    the frames.
     """
 
-    def __init__(
-        self, indices: list[NDArray[np.int64]], pixels: NDArray[np.uint8], spec: ClipSpec
-    ) -> None:
-        self._indices, self._pixels, self._resize = indices, pixels, spec.resize
+    def __init__(self, clips: Sequence[Filled]) -> None:
+        self._clips = clips
         self._places: dict[int, list[tuple[int, int]]] = {}
-        for c, clip in enumerate(indices):
-            for t, index in enumerate(clip.tolist()):
+        for c, clip in enumerate(clips):
+            for t, index in enumerate(clip.indices.tolist()):
                 self._places.setdefault(index, []).append((c, t))
-            pixels[c, len(clip) :] = 0
-        self._distinct = [len(set(clip.tolist())) for clip in indices]
-        self._missing: list[list[int]] = [[] for _ in indices]
         self.wanted = np.array(sorted(self._places), np.int64)
         self.size = (0, 0)
 
@@ -40,32 +67,27 @@ class Filling:
         """One frame, or None for one that cannot be had."""
         places = self._places[index]
         if frame is None:
-            for clip in {c for c, _ in places}:
-                self._missing[clip].append(index)
+            for c in {c for c, _ in places}:
+                self._clips[c].missing.append(index)
             return
         self.size = (frame.shape[0], frame.shape[1])
-        (c0, t0), *more = places
-        prepare_frame(frame, self._resize, self._pixels[c0, t0])
-        for c, t in more:
-            self._pixels[c, t] = self._pixels[c0, t0]
+        prepared: dict[Resize, NDArray[np.uint8]] = {}
+        for c, t in places:
+            clip = self._clips[c]
+            if clip.resize in prepared:
+                clip.pixels[t] = prepared[clip.resize]
+            else:
+                prepare_frame(frame, clip.resize, clip.pixels[t])
+                prepared[clip.resize] = clip.pixels[t]
 
     def check(self, path: str, least: float) -> None:
         """Raise ClipError `Corrupt` once a clip cannot have this share of its frames any more."""
-        for missing, distinct in zip(self._missing, self._distinct, strict=True):
-            if missing and (distinct - len(missing) < least * distinct or len(missing) == distinct):
-                raise damaged(path, sorted(missing), distinct)
+        for clip in self._clips:
+            if clip.missing and (clip.clean < least * clip.distinct or not clip.clean):
+                raise damaged(path, sorted(clip.missing), clip.distinct)
 
     def mend(self) -> None:
         """Put the nearest frame of the clip where one is missing."""
-        for c, missing in enumerate(self._missing):
-            if not missing:
-                continue
-            clip = self._indices[c]
-            whole = np.flatnonzero(~np.isin(clip, missing))
-            for t in np.flatnonzero(np.isin(clip, missing)):
-                nearest = whole[np.argmin(np.abs(clip[whole] - clip[t]))]
-                self._pixels[c, t] = self._pixels[c, nearest]
-
-    @property
-    def clean(self) -> list[int]:
-        return [d - len(m) for d, m in zip(self._distinct, self._missing, strict=True)]
+        for clip in self._clips:
+            if clip.missing:
+                clip.mend()

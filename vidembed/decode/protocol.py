@@ -16,36 +16,48 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """What one encoder wants of a video: a clip of each segment but those of `skip`, which it has
+    already.
+    """
+
+    spec: ClipSpec
+    skip: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """One row of the manifest.
+    """One row of the manifest, for the encoders that lack it.
 
     min_frames: share of a clip's frames, 0 to 1, that must be decoded cleanly; the others are
-        replaced by their neighbours. skip: segments that are done already. access: what the
-        manifest may open; None where the user named the address.
+        replaced by their neighbours. access: what the manifest may open; None where the user named
+        the address.
     """
 
     uri: str
     start_s: float | None
     end_s: float | None
-    spec: ClipSpec
+    shares: tuple[Share, ...]
     segmentation: Segmentation
     decoder: Any
     device: Any = "cpu"
     min_frames: float = 1.0
-    skip: frozenset[int] = frozenset()
     access: Access | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClipFacts:
     """One clip of an answer; its pixels are at its place in the shared file. frames: how many
-    different ones were truly decoded for it; the rest repeats them or is padding.
+    different ones were truly decoded for it; the rest repeats them or is padding. width, height:
+    of a frame, upright, before it was scaled.
     """
 
     segment: int
     start_s: float
     end_s: float
     frames: int
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +78,14 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """All clips of one video, or the failure that stands for all of them. on_disk: in which of the
-    two shared files their pixels are.
+    """All clips of one video, those of each share of the request apart, or the failure that stands
+    for all of them. on_disk: in which of the two shared files their pixels are.
     """
 
-    clips: tuple[ClipFacts, ...] = ()
+    clips: tuple[tuple[ClipFacts, ...], ...] = ()
     segments: int = 0
     duration_s: float | None = None
     fps: float | None = None
-    width: int | None = None
-    height: int | None = None
     on_disk: bool = False
     effort: Effort = Effort()
     kind: str | None = None

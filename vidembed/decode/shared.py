@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import tempfile
@@ -12,6 +13,8 @@ import numpy as np
 from vidembed.errors import ClipError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 # Beyond this, frames go to disk: a video of a thousand segments must not fill the memory.
@@ -44,11 +47,13 @@ class SharedFrames:
         os.close(self._memory)
         os.close(self._disk)
 
-    def writable(self, clips: int, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], bool]:
-        """uint8 [clips, *shape] to be filled, and whether it is on disk; what was there is lost."""
-        size = clips * int(np.prod(shape))
+    def writable(self, shapes: Sequence[tuple[int, ...]]) -> tuple[list[NDArray[np.uint8]], bool]:
+        """uint8 arrays of these shapes to be filled, which lie one behind the other, and whether
+        they are on disk; what was there is lost.
+        """
+        size = sum(map(math.prod, shapes))
         if size == 0:
-            return np.empty((clips, *shape), np.uint8), False
+            return _cut(np.empty(0, np.uint8), shapes), False
         os.ftruncate(self._disk, 0)
         for descriptor in (self._memory, self._disk) if size <= _IN_MEMORY else (self._disk,):
             try:
@@ -56,17 +61,26 @@ class SharedFrames:
             except OSError:
                 continue
             pixels = np.frombuffer(mmap.mmap(descriptor, size), np.uint8)
-            return pixels.reshape(clips, *shape), descriptor == self._disk
+            return _cut(pixels, shapes), descriptor == self._disk
         raise ClipError("TooLarge", f"no room for {size:,} bytes of frames in the temporary folder")
 
-    def readable(self, clips: int, shape: tuple[int, ...], *, on_disk: bool) -> NDArray[np.uint8]:
+    def readable(
+        self, shapes: Sequence[tuple[int, ...]], *, on_disk: bool
+    ) -> list[NDArray[np.uint8]]:
         """The same, filled, as the other process sees it; to be used before the next is written."""
-        size = clips * int(np.prod(shape))
+        size = sum(map(math.prod, shapes))
         if size == 0:
-            return np.empty((clips, *shape), np.uint8)
+            return _cut(np.empty(0, np.uint8), shapes)
         descriptor = self._disk if on_disk else self._memory
         buffer = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
-        return np.frombuffer(buffer, np.uint8).reshape(clips, *shape)
+        return _cut(np.frombuffer(buffer, np.uint8), shapes)
+
+
+def _cut(pixels: NDArray[np.uint8], shapes: Sequence[tuple[int, ...]]) -> list[NDArray[np.uint8]]:
+    """Views of these shapes, one behind the other."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    parts = np.split(pixels, ends[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _reserve(descriptor: int, size: int) -> None:

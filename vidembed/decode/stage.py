@@ -15,18 +15,20 @@ from PIL import Image
 from vidembed import schema
 from vidembed.clips import ClipSpec, Segmentation, segment_id
 from vidembed.decode.limits import Limits
-from vidembed.decode.protocol import Request
+from vidembed.decode.protocol import Request, Share
 from vidembed.decode.worker import DecodeWorker
 from vidembed.errors import ClipError
 from vidembed.tally import Event, Tally, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from vidembed.access import Access
-    from vidembed.decode.protocol import Answer
+    from vidembed.decode.protocol import Answer, ClipFacts
+
+    Pieces = dict[str, tuple[ClipFacts, NDArray[np.uint8]]]
 
 # A table of clips is passed on at this size, so that a video of many segments streams.
 _TABLE_BYTES = 64 << 20
@@ -38,9 +40,9 @@ _THUMBNAILS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeSettings:
-    """All that the decode stage needs to know."""
+    """All that the decode stage needs to know. specs: what each encoder wants, by its label."""
 
-    spec: ClipSpec
+    specs: Mapping[str, ClipSpec]
     metadata: pa.Schema
     segmentation: Segmentation = field(default_factory=Segmentation)
     decoder: str = "auto"
@@ -51,40 +53,44 @@ class DecodeSettings:
 
 
 class Decode:
-    """manifest rows [video_id, uri, start_s, end_s, skip?, metadata…] -> clips.
+    """manifest rows [video_id, uri, start_s, end_s, skip?…, metadata…] -> clips.
 
-    A video that fails becomes one row without pixels: nothing that a file does raises from here.
+    A video is decoded once, for every encoder whose `skip` is not null. One that fails becomes one
+    row without pixels: nothing that a file does raises from here.
     """
 
     def __init__(self, settings: DecodeSettings, tally: Tally = silent) -> None:
         self._settings = settings
         self._tally = tally
         self._worker = DecodeWorker(settings.limits)
-        self._schema = schema.clips(settings.spec.shape, settings.metadata)
+        shapes = {label: spec.shape for label, spec in settings.specs.items()}
+        self._schema = schema.clips(shapes, settings.metadata)
         self._thumbnails = _THUMBNAILS
         self._name = f"decode-{os.uname().nodename}-{os.getpid()}"
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         """Yield tables of `schema.clips`; all clips of a video, or its failure, exactly once."""
-        batch = _Batch(self._schema)
+        settings = self._settings
+        batch = _Batch(self._schema, list(settings.specs), settings.metadata)
         for row in rows.to_pylist():
             began = time.time()
+            shares = _shares(row, settings.specs)
             try:
-                answer, pixels, _attempts = self._decode(row)
+                answer, pixels = self._decode(row, tuple(shares.values()))
             except _FailedError as failed:
-                batch.add_failure(row, failed.error, failed.attempts)
+                batch.add_failure(row, list(shares), failed.error, failed.attempts)
                 self._tell(began, failures={failed.error.kind: 1})
                 continue
+            segments = _by_segment(list(shares), answer, pixels)
             self._tell(
                 began,
                 videos=1,
-                clips=len(answer.clips),
-                thumbnails=self._thumbnail(row["video_id"], pixels),
+                clips=len(segments),
+                thumbnails=self._thumbnail(row["video_id"], segments),
                 effort=asdict(answer.effort),
             )
-            step = max(1, _TABLE_BYTES // int(np.prod(self._settings.spec.shape)))
-            for k in range(0, len(answer.clips), step):
-                batch.add_clips(row, answer, pixels, k, k + step, self._settings.segmentation)
+            for _, pieces in sorted(segments.items()):
+                batch.add_clip(row, answer, pieces, settings.segmentation)
                 if batch.nbytes >= _TABLE_BYTES:
                     yield batch.take()
         yield batch.take()
@@ -95,36 +101,39 @@ class Decode:
     def __del__(self) -> None:
         self._worker.close()
 
-    def _decode(self, row: dict[str, Any]) -> tuple[Answer, NDArray[np.uint8], int]:
+    def _decode(
+        self, row: dict[str, Any], shares: tuple[Share, ...]
+    ) -> tuple[Answer, list[NDArray[np.uint8]]]:
         settings = self._settings
         request = Request(
             uri=row["uri"],
             start_s=row["start_s"],
             end_s=row["end_s"],
-            spec=settings.spec,
+            shares=shares,
             segmentation=settings.segmentation,
             decoder=settings.decoder,
             device=settings.device,
             min_frames=settings.min_frames,
-            skip=frozenset(row.get("skip") or ()),
             access=settings.access,
         )
         attempt = 0
         while True:
             attempt += 1
             try:
-                answer, pixels = self._worker.decode(request)
-                return answer, pixels, attempt
+                return self._worker.decode(request)
             except ClipError as error:
                 if attempt >= _ATTEMPTS.get(error.kind, 1):
                     raise _FailedError(error, attempt) from error
                 time.sleep(0.2 * 4 ** (attempt - 1))
 
-    def _thumbnail(self, video_id: str, pixels: NDArray[np.uint8]) -> tuple[tuple[str, bytes], ...]:
-        if self._thumbnails <= 0 or not len(pixels):
+    def _thumbnail(
+        self, video_id: str, segments: dict[int, Pieces]
+    ) -> tuple[tuple[str, bytes], ...]:
+        if self._thumbnails <= 0 or not segments:
             return ()
         self._thumbnails -= 1
-        image = Image.fromarray(np.asarray(pixels[0, pixels.shape[1] // 2]))
+        (_, frames), *_ = segments[min(segments)].values()
+        image = Image.fromarray(np.asarray(frames[len(frames) // 2]))
         image.thumbnail((160, 160))
         data = io.BytesIO()
         image.save(data, "JPEG", quality=80)
@@ -144,75 +153,91 @@ class _FailedError(Exception):
         self.attempts = attempts
 
 
+def _shares(row: dict[str, Any], specs: Mapping[str, ClipSpec]) -> dict[str, Share]:
+    """What is to be decoded for each encoder that does not have the whole video."""
+    skips = {label: row.get(schema.own("skip", label), ()) for label in specs}
+    return {
+        label: Share(specs[label], frozenset(skip))
+        for label, skip in skips.items()
+        if skip is not None
+    }
+
+
+def _by_segment(
+    labels: list[str], answer: Answer, pixels: list[NDArray[np.uint8]]
+) -> dict[int, Pieces]:
+    """Of each segment the clips of the encoders that need it."""
+    segments: dict[int, Pieces] = {}
+    for label, clips, places in zip(labels, answer.clips, pixels, strict=True):
+        for clip, frames in zip(clips, places, strict=True):
+            segments.setdefault(clip.segment, {})[label] = (clip, frames)
+    return segments
+
+
 class _Batch:
     """Rows of `schema.clips` until they are enough for a table."""
 
-    def __init__(self, clips: pa.Schema) -> None:
+    def __init__(self, clips: pa.Schema, labels: list[str], metadata: pa.Schema) -> None:
         self._schema = clips
-        self._metadata = schema.metadata_of(clips).names
+        self._labels = labels
+        self._carried = ("video_id", "uri", "start_s", "end_s", *metadata.names)
         self._rows: list[dict[str, Any]] = []
-        self._pixels: list[NDArray[np.uint8] | None] = []
+        self._pixels: list[dict[str, NDArray[np.uint8]]] = []
         self.nbytes = 0
 
-    def add_clips(
-        self,
-        row: dict[str, Any],
-        answer: Answer,
-        pixels: NDArray[np.uint8],
-        first: int,
-        last: int,
-        segmentation: Segmentation,
+    def add_clip(
+        self, row: dict[str, Any], answer: Answer, pieces: Pieces, segmentation: Segmentation
     ) -> None:
-        for clip, frames in zip(answer.clips[first:last], pixels[first:last], strict=True):
-            self._rows.append(
-                {
-                    "id": segment_id(row["video_id"], clip.segment, segmentation),
-                    "segment": clip.segment,
-                    "segments": answer.segments,
-                    "frames": clip.frames,
-                    "duration_s": answer.duration_s,
-                    "fps": answer.fps,
-                    "width": answer.width,
-                    "height": answer.height,
-                    **self._carried(row),
-                    "start_s": clip.start_s,
-                    "end_s": clip.end_s,
-                }
-            )
-            # A copy: the view into the shared file is gone with the next video.
-            self._pixels.append(np.array(frames))
+        (clip, _), *_ = pieces.values()
+        facts: dict[str, Any] = {
+            **{name: row.get(name) for name in self._carried},
+            "id": segment_id(row["video_id"], clip.segment, segmentation),
+            "segment": clip.segment,
+            "segments": answer.segments,
+            "start_s": clip.start_s,
+            "end_s": clip.end_s,
+            "duration_s": answer.duration_s,
+            "fps": answer.fps,
+        }
+        for label, (clip, frames) in pieces.items():
+            facts |= _owned(label, frames=clip.frames, width=clip.width, height=clip.height)
             self.nbytes += frames.nbytes
+        self._rows.append(facts)
+        # Copies: the views into the shared file are gone with the next video.
+        self._pixels.append({label: np.array(frames) for label, (_, frames) in pieces.items()})
 
-    def add_failure(self, row: dict[str, Any], error: ClipError, attempts: int) -> None:
+    def add_failure(
+        self, row: dict[str, Any], labels: list[str], error: ClipError, attempts: int
+    ) -> None:
+        """The video's failure, for each of these encoders."""
+        facts: dict[str, Any] = {
+            **{name: row.get(name) for name in self._carried},
+            "id": row["video_id"],
+            "segment": 0,
+            "segments": 0,
+        }
         stage = "read" if error.kind in ("NotFound", "Forbidden", "ReadFailed") else "decode"
-        self._rows.append(
-            {
-                "id": row["video_id"],
-                "segment": 0,
-                "segments": 0,
-                **self._carried(row),
-                "stage": stage,
-                "error": error.kind,
-                "message": error.message,
-                "attempts": attempts,
-            }
-        )
-        self._pixels.append(None)
+        for label in labels:
+            failure = {"error": error.kind, "message": error.message, "attempts": attempts}
+            facts |= _owned(label, stage=stage, **failure)
+        self._rows.append(facts)
+        self._pixels.append({})
 
     def take(self) -> pa.Table:
+        pixels = {schema.own("pixels", label): label for label in self._labels}
         columns = []
-        for name in self._schema.names:
-            kind = self._schema.field(name).type
-            if name == "pixels":
-                columns.append(_tensors(self._pixels, kind))
+        for column in self._schema:
+            if column.name in pixels:
+                clips = [each.get(pixels[column.name]) for each in self._pixels]
+                columns.append(_tensors(clips, column.type))
             else:
-                columns.append(pa.array([r.get(name) for r in self._rows], kind))
+                columns.append(pa.array([r.get(column.name) for r in self._rows], column.type))
         self._rows, self._pixels, self.nbytes = [], [], 0
         return pa.table(columns, schema=self._schema)
 
-    def _carried(self, row: dict[str, Any]) -> dict[str, Any]:
-        names = ("video_id", "uri", "start_s", "end_s", *self._metadata)
-        return {name: row.get(name) for name in names}
+
+def _owned(label: str, **values: Any) -> dict[str, Any]:
+    return {schema.own(name, label): value for name, value in values.items()}
 
 
 def _tensors(clips: list[NDArray[np.uint8] | None], kind: pa.DataType) -> pa.Array:

@@ -270,11 +270,3 @@ def damaged(path: str, frames: list[int], wanted: int) -> ClipError:
         f"{path}: {len(frames)} of {wanted} frames cannot be decoded cleanly, the first is "
         f"frame {frames[0]} (--min-frames accepts clips with fewer)",
     )
-
-
-def read_indices(path, facts, wanted, decoder="auto"):  # type: ignore
-    with open_video(path) as video:
-        for index, frame in video.read(wanted, decoder):
-            if frame is None:
-                raise damaged(path, [index], len(wanted))
-            yield index, frame

@@ -40,8 +40,9 @@ class DecodeWorker:
         self._child: _Child | None = None
         self._served = 0
 
-    def decode(self, request: Request) -> tuple[Answer, NDArray[np.uint8]]:
-        """All clips of a video, and their pixels uint8 [clips, frames, height, width, 3].
+    def decode(self, request: Request) -> tuple[Answer, list[NDArray[np.uint8]]]:
+        """All clips of a video, and of each share their pixels uint8 [clips, frames, height, width,
+        3].
 
         The pixels are a view that is valid until the next call. Raises ClipError; `Timeout`,
         `DecoderCrash` and `TooLarge` after the child has been killed or has died.
@@ -61,8 +62,11 @@ class DecodeWorker:
             ) from error
         if answer.kind is not None:
             raise ClipError(answer.kind, answer.message or "")
-        shape = request.spec.shape
-        return answer, child.frames.readable(len(answer.clips), shape, on_disk=answer.on_disk)
+        shapes = [
+            (len(clips), *share.spec.shape)
+            for share, clips in zip(request.shares, answer.clips, strict=True)
+        ]
+        return answer, child.frames.readable(shapes, on_disk=answer.on_disk)
 
     def close(self) -> None:
         """End the child: by closing its input, and by force if that does not help."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow as pa
 
 from vidembed import schema
 from vidembed.encode import registry
-from vidembed.tally import Event, Tally, silent
+from vidembed.tally import Event, Tally, encode_stage, silent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,25 +24,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodeSettings:
-    """All that the encode stage needs to know. threads: of torch on a CPU; 0 leaves torch's own."""
+    """All that the encode stage needs to know. label: whose columns it works on; threads: of torch
+    on a CPU; 0 leaves torch's own.
+    """
 
     spec: EncoderSpec
-    metadata: pa.Schema
+    label: str = schema.ALONE
     device: Device = "auto"
     dtype: Dtype = "auto"
     threads: int = 0
 
 
 class Encode:
-    """clips -> vectors: the same rows without pixels and with `embedding`.
+    """clips -> vectors: the same rows, with `embedding` in the place of this encoder's `pixels`.
 
-    Failed rows pass through. A vector that is not finite becomes a failure of its video.
+    Rows without its pixels pass through, and so do all columns that are not its own. A vector that
+    is not finite becomes a failure of its video.
     """
 
     def __init__(self, settings: EncodeSettings, tally: Tally = silent) -> None:
         self._tally = tally
-        self._schema = schema.vectors(settings.spec.dim, settings.metadata)
-        self._dim = settings.spec.dim
+        self._dim, self._label = settings.spec.dim, settings.label
+        self._stage = encode_stage(settings.label)
+        self._column = partial(schema.own, label=settings.label)
         self._most = 0
         self._name = f"encode-{os.uname().nodename}-{os.getpid()}"
         if settings.threads:
@@ -51,35 +56,37 @@ class Encode:
         self._encoder: Encoder = registry.load(settings.spec, settings.device, settings.dtype)
 
     def __call__(self, clips: pa.Table) -> pa.Table:
-        """Table of `schema.clips` to table of `schema.vectors`, row by row."""
+        """Table of `schema.clips`, or of another encoder's `schema.encoded`, to table of
+        `schema.encoded`, row by row.
+        """
         began = time.time()
-        clips = clips.combine_chunks()
-        good = np.flatnonzero(clips["error"].is_null().to_numpy())
+        # Only what is encoded here: the pixels of the encoders to come are not touched.
+        mine = clips.select([self._column("pixels"), self._column("frames")])
+        there: NDArray[np.bool_] = mine[0].is_valid().to_numpy()
         vectors = np.zeros((len(clips), self._dim), np.float32)
-        if len(good):
-            vectors[good] = self._encode(clips, good)
+        if there.any():
+            vectors[there] = self._encode(mine if there.all() else mine.filter(pa.array(there)))
         finite: NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
-        table = self._assemble(clips, vectors, finite)
+        table = self._assemble(clips, vectors, there, finite)
         bad = int((~finite).sum())
         self._tally(
             Event(
-                stage="encode",
+                stage=self._stage,
                 worker=self._name,
                 began=began,
                 seconds=time.time() - began,
-                clips=len(good) - bad,
+                clips=int(there.sum()) - bad,
                 failures={"NonFinite": bad} if bad else {},
             )
         )
         return table
 
-    def _encode(self, clips: pa.Table, good: NDArray[np.int64]) -> NDArray[np.float32]:
-        rows = clips.take(pa.array(good)) if len(good) < len(clips) else clips
-        pixels = rows["pixels"].combine_chunks().to_numpy_ndarray()
+    def _encode(self, clips: pa.Table) -> NDArray[np.float32]:
+        pixels, frames = clips.combine_chunks().columns
         sampling = self._encoder.spec.clip.sampling
         masked = sampling.pad == "mask"
-        valid = rows["frames"].to_pylist() if masked else [sampling.count] * len(rows)
-        return self._fitting(pixels, valid)
+        valid = frames.to_pylist() if masked else [sampling.count] * len(clips)
+        return self._fitting(pixels.chunk(0).to_numpy_ndarray(), valid)
 
     def _fitting(self, pixels: NDArray[np.uint8], valid: list[int]) -> NDArray[np.float32]:
         """Encode in parts of at most what has fitted into the device's memory so far."""
@@ -102,22 +109,27 @@ class Encode:
         return np.concatenate(parts)
 
     def _assemble(
-        self, clips: pa.Table, vectors: NDArray[np.float32], finite: NDArray[np.bool_]
+        self,
+        clips: pa.Table,
+        vectors: NDArray[np.float32],
+        there: NDArray[np.bool_],
+        finite: NDArray[np.bool_],
     ) -> pa.Table:
-        failed = ~clips["error"].is_null().to_numpy() | ~finite
+        wanted = schema.encoded(clips.schema, self._label, self._dim)
+        failure = {self._column(name): value for name, value in _FAILURE.items()}
         columns: list[Any] = []
-        for field in self._schema:
-            if field.name == "embedding":
+        for field in wanted:
+            if field.name == self._column("embedding"):
                 columns.append(
                     pa.FixedSizeListArray.from_arrays(
-                        vectors.reshape(-1), type=field.type, mask=pa.array(failed)
+                        vectors.reshape(-1), type=field.type, mask=pa.array(~(there & finite))
                     )
                 )
-            elif field.name in _FAILURE and not finite.all():
-                columns.append(_non_finite(clips, field, finite))
+            elif field.name in failure and not finite.all():
+                columns.append(_instead(clips, field, finite, failure[field.name]))
             else:
                 columns.append(clips[field.name])
-        return pa.table(columns, schema=self._schema)
+        return pa.table(columns, schema=wanted)
 
 
 _FAILURE: dict[str, Any] = {
@@ -128,7 +140,8 @@ _FAILURE: dict[str, Any] = {
 }
 
 
-def _non_finite(clips: pa.Table, field: pa.Field, finite: NDArray[np.bool_]) -> pa.Array:
+def _instead(clips: pa.Table, field: pa.Field, keep: NDArray[np.bool_], value: Any) -> pa.Array:
+    """A column with `value` in all rows but those of `keep`."""
     values = clips[field.name].to_pylist()
-    mended = [v if ok else _FAILURE[field.name] for v, ok in zip(values, finite, strict=True)]
+    mended = [v if ok else value for v, ok in zip(values, keep, strict=True)]
     return pa.array(mended, field.type)

@@ -26,14 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vidembed.config import EmbedConfig
-    from vidembed.store.run import Run
 
 _LOG_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pools:
-    """How many actors each pool has, and what one of them claims. threads: of torch, on a CPU."""
+    """How many actors each pool has, and what one of them claims. encode: of each encoder's pool.
+    threads: of torch, on a CPU.
+    """
 
     decode: ActorRange
     decode_cpus: float
@@ -43,8 +44,9 @@ class Pools:
     threads: int
 
 
-def allocate(cpus: float, gpus: float, nodes: int, config: EmbedConfig) -> Pools:
-    """Share out a cluster. Decoding gets every CPU that encoding and writing leave.
+def allocate(cpus: float, gpus: float, nodes: int, config: EmbedConfig, encoders: int = 1) -> Pools:
+    """Share out a cluster. Each encoder gets a pool; decoding gets every CPU that encoding and
+    writing leave.
 
     Where all that was asked for does not fit, actors claim fractions of a CPU: a pool that waits
     for a CPU that never comes free looks like a hang. Raises ConfigError for GPUs that are not
@@ -54,18 +56,21 @@ def allocate(cpus: float, gpus: float, nodes: int, config: EmbedConfig) -> Pools
     if config.device == "cuda" and not gpus:
         raise ConfigError("--device cuda: the Ray cluster has no GPU")
     per_actor = config.gpus_per_actor if on_gpu else 0.0
-    encode = config.encode_actors or ActorRange(1, max(1, int(gpus / per_actor)) if on_gpu else 1)
-    if on_gpu and encode.least * per_actor > gpus:
+    most = int(gpus / per_actor) // encoders if on_gpu else 1
+    encode = config.encode_actors or ActorRange(1, max(1, most))
+    least = encoders * encode.least
+    if on_gpu and least * per_actor > gpus:
         raise ConfigError(
-            f"{encode.least} encode actors of {per_actor:g} GPU each do not fit into {gpus:g} GPUs"
+            f"{least} encode actors of {per_actor:g} GPU each do not fit into {gpus:g} GPUs; "
+            f"--gpus-per-actor {_fraction(gpus / least)} makes room for them"
         )
-    spare = cpus - encode.most - WRITE_CPUS
+    spare = cpus - encoders * encode.most - WRITE_CPUS
     decode = config.decode_actors or ActorRange(1, max(1, int(spare)))
-    asked = decode.least + encode.least + 2 * WRITE_CPUS
+    asked = decode.least + least + 2 * WRITE_CPUS
     share = 1.0 if asked <= cpus else max(0.05, (cpus - 2 * WRITE_CPUS) / (asked - 2 * WRITE_CPUS))
     # On a CPU, decoding waits for encoding most of the time: the encoder may use every core of its
     # node, shared with the other encoders there.
-    per_node = max(1, -(-encode.most // max(1, nodes)))
+    per_node = max(1, -(-encoders * encode.most // max(1, nodes)))
     threads = 0 if on_gpu else max(1, int(cpus / max(1, nodes)) // per_node)
     return Pools(
         decode=decode,
@@ -77,10 +82,15 @@ def allocate(cpus: float, gpus: float, nodes: int, config: EmbedConfig) -> Pools
     )
 
 
+def _fraction(gpus: float) -> str:
+    """A share of a GPU, rounded down: two of a half fit, two of 0.51 do not."""
+    return f"{int(gpus * 100) / 100:g}"
+
+
 @contextmanager
-def connected(address: str | None, run: Run) -> Iterator[None]:
+def connected(address: str | None, out: str) -> Iterator[None]:
     """A Ray session: the one that is there, the cluster at `address`, or one started here and
-    stopped afterwards. Ray's own messages go to RUN/logs.
+    stopped afterwards. Ray's own messages go to OUT/logs.
     """
     if ray.is_initialized():
         with _own_context():
@@ -89,14 +99,14 @@ def connected(address: str | None, run: Run) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="vidembed-") as folder:
         log = os.path.join(folder, "driver.log")
         try:
-            with native_stderr_to(log), _session(address, run):
+            with native_stderr_to(log), _session(address, out):
                 yield
         finally:
-            _keep(run, Path(log))
+            _keep(out, Path(log))
 
 
 @contextmanager
-def _session(address: str | None, run: Run) -> Iterator[None]:
+def _session(address: str | None, out: str) -> Iterator[None]:
     address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"address": address or "local"}
     if not address:
@@ -115,7 +125,7 @@ def _session(address: str | None, run: Run) -> Iterator[None]:
         with _own_context():
             yield
     finally:
-        _keep_logs(run)
+        _keep_logs(out)
         ray.shutdown()
 
 
@@ -126,19 +136,19 @@ def size() -> tuple[float, float, int]:
     return resources.get("CPU", 0.0), resources.get("GPU", 0.0), nodes
 
 
-def check_shared(run: Run) -> None:
-    """Raise ConfigError where the run is on a disk that some node of the cluster does not see."""
+def check_shared(out: str) -> None:
+    """Raise ConfigError where `out` is on a disk that some node of the cluster does not see."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    if len(nodes) < 2 or not sources.is_local(run.uri):
+    if len(nodes) < 2 or not sources.is_local(out):
         return
-    marker = run.path(f".seen-{uuid.uuid4().hex}")
+    marker = sources.join(out, f".seen-{uuid.uuid4().hex}")
     sources.write_whole(marker, b"")
     try:
         looks = [_sees(node["NodeID"], marker) for node in nodes]
         for node, seen in zip(nodes, ray.get(looks, timeout=60), strict=True):
             if not seen:
                 raise ConfigError(
-                    f"node {node['NodeManagerHostname']} does not see {run.uri}: on a cluster, "
+                    f"node {node['NodeManagerHostname']} does not see {out}: on a cluster, "
                     f"--out must be on s3:// or on a file system that every node mounts"
                 )
     except ray.exceptions.GetTimeoutError as error:
@@ -180,18 +190,18 @@ def _quieten() -> None:
                 logger.removeHandler(handler)
 
 
-def _keep_logs(run: Run) -> None:
-    """Copy the end of this session's driver and worker logs to RUN/logs."""
+def _keep_logs(out: str) -> None:
+    """Copy the end of this session's driver and worker logs to OUT/logs."""
     session = getattr(getattr(ray._private.worker, "_global_node", None), "_session_dir", None)
     if not session:
         return
     logs = Path(session) / "logs"
     for pattern in ("ray-data/ray-data.log", "worker-*.err", "worker-*.out"):
         for path in logs.glob(pattern):
-            _keep(run, path)
+            _keep(out, path)
 
 
-def _keep(run: Run, path: Path) -> None:
+def _keep(out: str, path: Path) -> None:
     try:
         with open(path, "rb") as file:
             file.seek(max(0, path.stat().st_size - _LOG_BYTES))
@@ -200,4 +210,4 @@ def _keep(run: Run, path: Path) -> None:
         return
     # Ray heads each log with lines such as `:actor_name:`; a log of nothing else says nothing.
     if any(line and not line.startswith(b":") for line in data.splitlines()):
-        sources.write_whole(run.path("logs", path.name), data)
+        sources.write_whole(sources.join(out, "logs", path.name), data)

@@ -1,10 +1,13 @@
-"""The whole job on one page: manifest -> minus what is done -> decode -> encode -> write."""
+"""The whole job on one page: manifest -> minus what is done -> decode -> encode -> write.
+
+Several encoders go through it together: one decoding, an encode stage each, a run each.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -12,27 +15,26 @@ import ray
 import ray.data
 from ray.data.read_api import from_blocks
 
+from vidembed import schema, sources
 from vidembed.access import Access
 from vidembed.clips import Segmentation
 from vidembed.decode.limits import Limits
 from vidembed.decode.stage import Decode, DecodeSettings
-from vidembed.encode import registry
 from vidembed.encode.stage import Encode, EncodeSettings
-from vidembed.errors import ConfigError, RunError
+from vidembed.errors import RunError
 from vidembed.manifest import Columns, Manifest, open_manifest
 from vidembed.pipeline import cluster, monitor, summary
 from vidembed.pipeline.follow import Follower, following
+from vidembed.pipeline.lanes import Lane, choose, open_lanes
 from vidembed.pipeline.progress import Progress
 from vidembed.store import milvus
-from vidembed.store.done import settled, survey
-from vidembed.store.run import Run, delete_run
+from vidembed.store.done import remaining, settled, survey
 from vidembed.write import WRITE_TASK, RunSink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from vidembed.config import EmbedConfig
-    from vidembed.encode.spec import EncoderSpec
     from vidembed.pipeline.cluster import Pools
     from vidembed.report import RunReport
     from vidembed.store.done import Done
@@ -47,49 +49,71 @@ _ROWS_PER_PART = 2048
 _RESTARTS = {"max_restarts": 4, "max_task_retries": 4}
 
 
-def embed(config: EmbedConfig) -> RunReport:
-    """Embed every video of a manifest into a run directory.
+def embed(config: EmbedConfig) -> dict[str, RunReport]:
+    """Embed every video of a manifest into the run directory of each encoder.
 
-    Resumes where an earlier run into the same directory ended. Raises UsageError before anything
+    Returns a report for each label. Resumes where earlier runs into the same directories ended: a
+    video is decoded once, for the encoders whose runs lack it. Raises UsageError before anything
     is started, RunError when the job as a whole fails. A kill at any moment loses what was in
     flight and no more.
     """
-    spec = _spec(config)
+    chosen = choose(config)
     manifest = open_manifest(config.manifest, Columns(config.id_column, config.uri_column))
     access = Access.of(manifest.folder, config.allow_root)
     if config.milvus:
         milvus.check_uri(config.milvus)
-    if config.overwrite:
-        delete_run(config.out)
-    run = Run.create_or_resume(config.out, summary.record(config, spec)).take_over()
+    lanes = open_lanes(config, chosen)
+    out = sources.absolute(config.out)
     total = min(manifest.rows, config.limit or manifest.rows)
-    done = survey(run)
-    pending = sum(len(rows) for rows in _pending(manifest, config.limit, done))
+    before = {lane.label: survey(lane.run) for lane in lanes}
+    pending, of_run = _count(_pending(manifest, config.limit, before), before)
+    # The others have all that they need: no actor of theirs is started.
+    lacking = [lane for lane in lanes if of_run[lane.label]]
     began = time.time()
     statistics = None
     with ExitStack() as stack:
         if pending:
             # Before Milvus: Ray forks, and a fork beside gRPC's threads may never come back.
-            stack.enter_context(cluster.connected(config.ray_address, run))
-            cluster.check_shared(run)
-        follower = stack.enter_context(following(run, config))
+            stack.enter_context(cluster.connected(config.ray_address, out))
+            cluster.check_shared(out)
+        follower = stack.enter_context(following(lanes))
         if pending:
-            watch = monitor.start()
-            flow = _Flow(config, spec, manifest.metadata, access, run, watch, pending)
+            watch = monitor.start(lane.label for lane in lacking)
+            flow = _Flow(config, lacking, manifest.metadata, access, watch, pending)
+            done = {lane.label: before[lane.label] for lane in lacking}
             with _progress(config, pending, watch, follower):
                 for window in _windows(_pending(manifest, config.limit, done)):
                     flow.run(window)
             statistics = ray.get(watch.take_statistics.remote())
         seconds = time.time() - began
-        projected = follower.finish() if follower else None
-    after = settled(run)
-    lost = sum(len(rows) for rows in _pending(manifest, config.limit, after))
+        projected = follower.finish() if follower else {}
+    after = {lane.label: settled(lane.run) for lane in lanes}
+    _, lost = _count(_pending(manifest, config.limit, after), after)
+    reports = {}
+    for lane in lanes:
+        label = lane.label
+        _check(lane, lost[label], after[label])
+        counts = summary.Counts(
+            total=total,
+            pending=of_run[label],
+            clips=max(0, after[label].clips - before[label].clips),
+            seconds=seconds,
+            started=began,
+        )
+        reports[label] = summary.finish(
+            lane, counts, after[label], statistics, projected.get(label)
+        )
+    return reports
+
+
+def _check(lane: Lane, lost: int, after: Done) -> None:
+    uri = lane.run.uri
     if lost:
-        raise RunError(f"{lost} videos ended neither in embeddings nor in failures; run it again")
+        raise RunError(
+            f"{lost} videos ended neither in embeddings nor in failures of {uri}; run it again"
+        )
     if after.doubled:
-        raise RunError(f"{after.doubled} videos are in {run.uri} more than once")
-    counts = summary.Counts(total=total, pending=pending, seconds=seconds, started=began)
-    return summary.finish(run, config, counts, after, statistics, projected)
+        raise RunError(f"{after.doubled} videos are in {uri} more than once")
 
 
 class _Flow:
@@ -98,17 +122,16 @@ class _Flow:
     def __init__(
         self,
         config: EmbedConfig,
-        spec: EncoderSpec,
+        lanes: list[Lane],
         metadata: pa.Schema,
         access: Access,
-        run: Run,
         watch: Any,
         pending: int,
     ) -> None:
-        self._pools = cluster.allocate(*cluster.size(), config)
+        self._pools = cluster.allocate(*cluster.size(), config, len(lanes))
         self._batch = config.batch_size
         self._decode = DecodeSettings(
-            spec=spec.clip,
+            specs={lane.label: lane.spec.clip for lane in lanes},
             metadata=metadata,
             segmentation=Segmentation(seconds=config.segment_seconds, stride=config.segment_stride),
             decoder=config.decoder,
@@ -124,38 +147,40 @@ class _Flow:
                 file_bytes=int(config.max_gigabytes * 1e9),
             ),
         )
-        self._encode = EncodeSettings(
-            spec=spec,
-            metadata=metadata,
-            device="cuda" if self._pools.encode_gpus else "cpu",
-            dtype=config.dtype,
-            threads=self._pools.threads,
-        )
+        self._encode = [
+            EncodeSettings(
+                spec=lane.spec,
+                label=lane.label,
+                device="cuda" if self._pools.encode_gpus else "cpu",
+                dtype=config.dtype,
+                threads=self._pools.threads,
+            )
+            for lane in lanes
+        ]
         self._tally = monitor.RayTally(watch)
         self._block = rows_per_block(pending, self._pools)
         rows = max(8, min(_ROWS_PER_PART, pending // 16))
-        self._sink = RunSink(run, rows, self._tally)
+        self._sink = RunSink({lane.label: lane.run for lane in lanes}, rows, self._tally)
 
     def run(self, window: pa.Table) -> None:
-        """decode -> encode -> write, for the manifest rows of one window."""
+        """decode -> encode, for one encoder after the other -> write, for one window's rows."""
         decode, encode = self._pools.decode, self._pools.encode
         try:
-            (
-                # Cut here and not with repartition, which turns Ray's no-progress guard off; and
-                # not from_arrow, which runs one task a block only to count its rows.
-                from_blocks(list(blocks(window, self._block)))
-                .map_batches(
-                    Decode,
-                    fn_constructor_args=(self._decode, self._tally),
-                    batch_size=None,
-                    batch_format="pyarrow",
-                    num_cpus=self._pools.decode_cpus,
-                    compute=_pool(decode.least, decode.most),
-                    **_RESTARTS,
-                )
-                .map_batches(
+            # Cut here and not with repartition, which turns Ray's no-progress guard off; and not
+            # from_arrow, which runs one task a block only to count its rows.
+            clips = from_blocks(list(blocks(window, self._block))).map_batches(
+                Decode,
+                fn_constructor_args=(self._decode, self._tally),
+                batch_size=None,
+                batch_format="pyarrow",
+                num_cpus=self._pools.decode_cpus,
+                compute=_pool(decode.least, decode.most),
+                **_RESTARTS,
+            )
+            for settings in self._encode:
+                clips = clips.map_batches(
                     Encode,
-                    fn_constructor_args=(self._encode, self._tally),
+                    fn_constructor_args=(settings, self._tally),
                     batch_size=self._batch,
                     batch_format="pyarrow",
                     num_cpus=self._pools.encode_cpus,
@@ -163,21 +188,9 @@ class _Flow:
                     compute=_pool(encode.least, encode.most),
                     **_RESTARTS,
                 )
-                .write_datasink(self._sink, ray_remote_args=WRITE_TASK)
-            )
+            clips.write_datasink(self._sink, ray_remote_args=WRITE_TASK)
         except (ray.exceptions.RayError, RuntimeError) as error:
             raise RunError(summary.cause(error)) from error
-
-
-def _spec(config: EmbedConfig) -> EncoderSpec:
-    spec = registry.describe(config.encoder, config.weights)
-    spec = spec.sampled(kind=config.sampling, count=config.frames, fps=config.fps)
-    spec = spec.prepared(replace(spec.clip, aspect=config.aspect))
-    if config.fps is not None and spec.clip.sampling.kind not in ("fps", "clip4clip"):
-        raise ConfigError(
-            f"--fps: {spec.name} samples uniformly with these weights; add --sampling fps"
-        )
-    return spec
 
 
 def _pool(least: int, most: int) -> ray.data.ActorPoolStrategy:
@@ -194,16 +207,27 @@ def blocks(window: pa.Table, rows: int) -> Iterator[pa.Table]:
         yield window.slice(at, rows)
 
 
-def _pending(manifest: Manifest, limit: int | None, done: Done) -> Iterator[pa.Table]:
-    """The manifest's rows that are not finished, as a stream."""
+def _pending(manifest: Manifest, limit: int | None, done: Mapping[str, Done]) -> Iterator[pa.Table]:
+    """The manifest's rows that some run lacks, as a stream."""
     left = manifest.rows if limit is None else limit
     for table in manifest.tables():
         rows = table.slice(0, left)
         left -= len(rows)
         if len(rows):
-            yield done.remaining(rows)
+            yield remaining(rows, done)
         if left <= 0:
             return
+
+
+def _count(tables: Iterator[pa.Table], labels: Iterable[str]) -> tuple[int, Counter[str]]:
+    """How many videos are pending, and how many of them each run lacks."""
+    rows, of_run = 0, Counter(dict.fromkeys(labels, 0))
+    for table in tables:
+        rows += len(table)
+        for label in of_run:
+            skips = table[schema.own("skip", label)]
+            of_run[label] += len(skips) - skips.null_count
+    return rows, of_run
 
 
 def _windows(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

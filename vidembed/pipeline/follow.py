@@ -3,53 +3,87 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vidembed.errors import ConfigError, RunError
 from vidembed.store.projection import Projection, collection_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from vidembed.config import EmbedConfig
-    from vidembed.store.run import Run
+    from vidembed.pipeline.lanes import Lane
 
 _RETRY_S = 5.0
 
 
 @contextmanager
-def following(run: Run, config: EmbedConfig) -> Iterator[Follower | None]:
-    """A follower where --milvus asks for one; it is stopped however the run ends."""
-    if config.milvus is None:
-        yield None
-        return
-    follower = Follower(run, config)
-    try:
+def following(lanes: Sequence[Lane]) -> Iterator[Follower | None]:
+    """A follower where --milvus asks for one; it is stopped however the job ends.
+
+    Connects and checks the collections: a wrong one is found before anything is started.
+    """
+    with ExitStack() as stack:
+        followed = []
+        for lane in lanes:
+            if lane.config.milvus is None:
+                continue
+            projection = _projection(lane, lane.config.milvus)
+            stack.callback(projection.close)
+            followed.append(_Followed(lane, projection))
+        if not followed:
+            yield None
+            return
+        follower = Follower(followed)
+        stack.callback(follower.halt)
         yield follower
-    finally:
-        follower.close()
+
+
+def _projection(lane: Lane, milvus: str) -> Projection:
+    config = lane.config
+    spec = collection_spec(
+        lane.run, name=config.collection, metric=config.metric, index=config.index
+    )
+    return Projection(lane.run, milvus, spec)
+
+
+@dataclass(slots=True)
+class _Followed:
+    lane: Lane
+    projection: Projection
+    error: str = ""
+
+    def catch_up(self) -> bool:
+        """Project what is missing; False, with `error`, where Milvus does not take it."""
+        try:
+            self.projection.catch_up()
+        except (RunError, ConfigError) as error:
+            self.error = str(error)
+        else:
+            self.error = ""
+        return not self.error
+
+    def count(self) -> int | None:
+        try:
+            return self.projection.count()
+        except (RunError, ConfigError) as error:
+            self.error = str(error)
+            return None
 
 
 class Follower:
-    """Projects a run's parts from one thread of the driver.
+    """Projects the parts of all runs from one thread of the driver.
 
     One thread, because Milvus Lite has a single writer. A Milvus that does not answer holds back
-    the projection only, never the run; what is missing at the end is said, and `vidembed load`
+    the projection only, never the runs; what is missing at the end is said, and `vidembed load`
     makes up for it.
     """
 
-    def __init__(self, run: Run, config: EmbedConfig) -> None:
-        """Connect and check the collection: a wrong one is found before anything is started."""
-        assert config.milvus is not None
-        self._uri, self._name = config.milvus, config.collection
-        spec = collection_spec(
-            run, name=config.collection, metric=config.metric, index=config.index
-        )
-        self._projection = Projection(run, config.milvus, spec)
+    def __init__(self, followed: Sequence[_Followed]) -> None:
+        self._followed = followed
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._error = ""
         self._thread = threading.Thread(target=self._run, name="projection", daemon=True)
         self._thread.start()
 
@@ -59,31 +93,15 @@ class Follower:
 
     @property
     def note(self) -> str:
-        return f"  Milvus is behind: {self._error}" if self._error else ""
+        error = next((each.error for each in self._followed if each.error), "")
+        return f"  Milvus is behind: {error}" if error else ""
 
-    def finish(self) -> dict[str, Any]:
-        """Project what is left; returns what the report says of it."""
-        self._halt()
-        try:
-            self._projection.catch_up()
-            rows = self._projection.count()
-            self._error = ""
-        except (RunError, ConfigError) as error:
-            self._error = str(error)
-            rows = None
-        return {
-            "uri": self._uri,
-            "collection": self._name,
-            "projected": self._projection.rows,
-            "rows": rows,
-            "error": self._error or None,
-        }
+    def finish(self) -> dict[str, dict[str, Any]]:
+        """Project what is left; returns what the report of each run, by its label, says of it."""
+        self.halt()
+        return {each.lane.label: _finished(each) for each in self._followed}
 
-    def close(self) -> None:
-        self._halt()
-        self._projection.close()
-
-    def _halt(self) -> None:
+    def halt(self) -> None:
         self._stop.set()
         self._wake.set()
         self._thread.join()
@@ -94,9 +112,18 @@ class Follower:
             self._wake.clear()
             if self._stop.is_set():
                 return
-            try:
-                self._projection.catch_up()
-                self._error = ""
-            except (RunError, ConfigError) as error:
-                self._error = str(error)
+            # Every one is tried: a collection that is refused holds back no other.
+            behind = [each for each in self._followed if not each.catch_up()]
+            if behind:
                 self._stop.wait(_RETRY_S)
+
+
+def _finished(followed: _Followed) -> dict[str, Any]:
+    rows = followed.count() if followed.catch_up() else None
+    return {
+        "uri": followed.lane.config.milvus,
+        "collection": followed.lane.config.collection,
+        "projected": followed.projection.rows,
+        "rows": rows,
+        "error": followed.error or None,
+    }

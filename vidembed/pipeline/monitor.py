@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from vidembed.report import STAGES, Statistics, bottleneck
+from vidembed.report import Statistics, bottleneck
+from vidembed.schema import ALONE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vidembed.tally import Event
 
 _WINDOW_S = 20.0
@@ -18,13 +21,14 @@ _WINDOW_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of a run. Videos and clips are those committed; shares are of the last seconds."""
+    """The state of a job. Videos and clips are those that are committed in every run that lacked
+    them; failed: videos that failed in some run; shares are of the last seconds.
+    """
 
     videos: float
     failed: int
     clips: int
     decoded: float
-    encoded_clips: int
     shares: dict[str, float]
     bottleneck: str
 
@@ -32,8 +36,9 @@ class Snapshot:
 class MonitorState:
     """What the monitor actor does, without Ray."""
 
-    def __init__(self) -> None:
-        self.statistics = Statistics(time.time())
+    def __init__(self, labels: Iterable[str] = (ALONE,)) -> None:
+        """labels: of the encoders."""
+        self.statistics = Statistics(time.time(), labels)
         self._marks: list[tuple[float, dict[str, float]]] = []
 
     def add(self, event: Event) -> None:
@@ -47,7 +52,6 @@ class MonitorState:
             failed=sum(self.statistics.failures.values()),
             clips=stages["write"].clips,
             decoded=stages["decode"].videos,
-            encoded_clips=stages["encode"].clips,
             shares=shares,
             bottleneck=bottleneck(shares),
         )
@@ -58,14 +62,14 @@ class MonitorState:
     def _recent_shares(self) -> dict[str, float]:
         now = time.time()
         stages = self.statistics.stages
-        self._marks.append((now, {name: stages[name].busy_s for name in STAGES}))
+        self._marks.append((now, {name: stage.busy_s for name, stage in stages.items()}))
         while len(self._marks) > 2 and now - self._marks[1][0] > _WINDOW_S:
             self._marks.pop(0)
         then, busy = self._marks[0]
         shares = {}
-        for name in STAGES:
-            capacity = max(now - then, 1e-3) * max(1, len(stages[name].workers))
-            shares[name] = min(1.0, (stages[name].busy_s - busy[name]) / capacity)
+        for name, stage in stages.items():
+            capacity = max(now - then, 1e-3) * max(1, len(stage.workers))
+            shares[name] = min(1.0, (stage.busy_s - busy[name]) / capacity)
         return shares
 
 
@@ -79,6 +83,7 @@ class RayTally:
         self._monitor.add.remote(event)
 
 
-def start() -> Any:
+def start(labels: Iterable[str]) -> Any:
     """The monitor as an actor that claims no CPU. It survives a worker's death, not its node's."""
-    return ray.remote(num_cpus=0, max_restarts=2, max_task_retries=0)(MonitorState).remote()
+    actor = ray.remote(num_cpus=0, max_restarts=2, max_task_retries=0)(MonitorState)
+    return actor.remote(tuple(labels))

@@ -12,11 +12,13 @@ import pyarrow.compute as pc
 
 from vidembed import report_html, sources
 from vidembed._version import __version__
-from vidembed.report import STAGES, RunReport, Statistics, bottleneck, timeline
+from vidembed.report import RunReport, Statistics, bottleneck, stages_of, timeline
 
 if TYPE_CHECKING:
     from vidembed.config import EmbedConfig
     from vidembed.encode.spec import EncoderSpec
+    from vidembed.pipeline.lanes import Lane
+    from vidembed.report import StageStats
     from vidembed.store.done import Done
     from vidembed.store.run import Run
 
@@ -36,10 +38,13 @@ _PACKAGES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """total: rows of the manifest; pending: those that this run had to do."""
+    """total: rows of the manifest; pending: those that this run had to do; clips: vectors that it
+    has got.
+    """
 
     total: int
     pending: int
+    clips: int
     seconds: float
     started: float
 
@@ -71,23 +76,25 @@ def versions() -> dict[str, str]:
 
 
 def finish(
-    run: Run,
-    config: EmbedConfig,
+    lane: Lane,
     counts: Counts,
     after: Done,
     statistics: Statistics | None,
     projected: dict[str, Any] | None,
 ) -> RunReport:
-    """Write report.json and report.html, and return the report.
+    """Write report.json and report.html of one run, and return the report.
 
     Where there was nothing to do, the page of the run that did it all is left as it is.
     """
+    run, config = lane.run, lane.config
     failures, examples = _failures(run)
-    worked = statistics is not None
-    statistics = statistics or Statistics(counts.started)
+    worked = bool(statistics and counts.pending)
+    if statistics is None or not worked:
+        statistics = Statistics(counts.started, [lane.label])
     seconds = max(counts.seconds, 1e-9)
-    stages = {name: _stage(statistics, name, seconds) for name in STAGES}
-    shares = {name: values["busy_share"] for name, values in stages.items()}
+    stages = stages_of(statistics, lane.label)
+    # Of all stages: another encoder may be what this one's clips have waited for.
+    shares = {name: stage.busy_share(seconds) for name, stage in statistics.stages.items()}
     report = RunReport(
         out=run.uri,
         encoder=str(run.identity["encoder"]),
@@ -101,11 +108,11 @@ def finish(
         failure_examples=examples,
         seconds=round(counts.seconds, 3),
         videos_per_s=round(counts.pending / seconds, 3),
-        clips_per_s=round(statistics.stages["write"].clips / seconds, 3),
-        stages=stages,
+        clips_per_s=round(counts.clips / seconds, 3),
+        stages={name: _stage(stage, seconds) for name, stage in stages.items()},
         decode={name: int(count) for name, count in sorted(statistics.effort.items())},
         bottleneck=bottleneck(shares) if counts.pending else "nothing to do",
-        timeline=timeline(statistics),
+        timeline=timeline(statistics, stages),
         milvus=projected,
         max_failures=str(config.max_failures),
         too_many_failures=config.max_failures.exceeded(after.failed, counts.total),
@@ -120,12 +127,11 @@ def finish(
     return report
 
 
-def _stage(statistics: Statistics, name: str, seconds: float) -> dict[str, float]:
-    stage = statistics.stages[name]
+def _stage(stage: StageStats, seconds: float) -> dict[str, float]:
     return {
         "workers": len(stage.workers),
         "busy_s": round(stage.busy_s, 3),
-        "busy_share": round(statistics.busy_share(name, seconds), 4),
+        "busy_share": round(stage.busy_share(seconds), 4),
         "clips": stage.clips,
     }
 

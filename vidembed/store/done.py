@@ -7,21 +7,25 @@ rows says that there are. Of a video that is half finished, only the missing seg
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vidembed import schema
 from vidembed.manifest import hash_ids
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from vidembed.store.run import Run
 
 SKIP = pa.field("skip", pa.list_(pa.int32()))
-"""Beside a manifest row: segments that are committed already."""
+"""Beside a manifest row: segments that a run has already; null where it has the whole video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +43,19 @@ class Done:
     clips: int
     doubled: int
 
-    def remaining(self, rows: pa.Table) -> pa.Table:
-        """The manifest rows that are not finished, with a column `skip`."""
-        if len(self.hashes):
-            rows = rows.filter(pa.array(~self._contains(hash_ids(rows["video_id"]))))
-        skips = (
-            [self.partial.get(v) for v in rows["video_id"].to_pylist()] if self.partial else None
-        )
-        column = pa.array(skips or [None] * len(rows), SKIP.type)
-        return rows.append_column(SKIP, column)
+    def skips(self, videos: pa.ChunkedArray, hashes: NDArray[np.uint64] | None) -> pa.Array:
+        """The column `skip` for these ids; their hashes may be left out where none is finished."""
+        whole = np.zeros(len(videos), bool)
+        if len(self.hashes) and hashes is not None:
+            whole = self._contains(hashes)
+        if self.partial:
+            ids = videos.to_pylist()
+            skips = [
+                None if w else self.partial.get(v, []) for v, w in zip(ids, whole, strict=True)
+            ]
+            return pa.array(skips, SKIP.type)
+        nothing = pa.array(np.zeros(len(videos) + 1, np.int32))
+        return pa.ListArray.from_arrays(nothing, pa.array([], pa.int32()), mask=pa.array(whole))
 
     def _contains(self, wanted: NDArray[np.uint64]) -> NDArray[np.bool_]:
         first = self.hashes[:, 0]
@@ -58,6 +66,18 @@ class Done:
             at = np.minimum(low + step, len(first) - 1)
             found |= (self.hashes[at] == wanted).all(axis=1)
         return found
+
+
+def remaining(rows: pa.Table, done: Mapping[str, Done]) -> pa.Table:
+    """The manifest rows that some run lacks, with a column `skip` for each label."""
+    videos = rows["video_id"]
+    hashes = hash_ids(videos) if any(len(each.hashes) for each in done.values()) else None
+    lacking = []
+    for label, each in done.items():
+        skips = each.skips(videos, hashes)
+        rows = rows.append_column(SKIP.with_name(schema.own("skip", label)), skips)
+        lacking.append(skips.is_valid())
+    return rows.filter(reduce(pc.or_, lacking))
 
 
 def survey(run: Run) -> Done:

@@ -58,19 +58,28 @@ class Run:
         Raises RunMismatchError, saying what differs, where the run there was made with another
         encoder, weights, sampling or segments; ConfigError where something else is there.
         """
+        there = cls.check(uri, record)
+        uri = sources.absolute(uri)
+        if there is None:
+            there = record
+            sources.write_whole(sources.join(uri, "run.json"), _json(record))
+        return cls(uri, there)
+
+    @classmethod
+    def check(cls, uri: str, record: dict[str, Any]) -> dict[str, Any] | None:
+        """What `create_or_resume` raises, without making anything; the record that is there."""
         uri = sources.absolute(uri)
         there = _record(uri)
         if there is None:
             _refuse_foreign(uri)
-            there = record
-            sources.write_whole(sources.join(uri, "run.json"), _json(record))
+            return None
         differences = _differences(there.get("identity", {}), record["identity"])
         if differences:
             raise RunMismatchError(
                 f"{uri} was made with something else: {'; '.join(differences)}. Name another "
                 f"--out, or --overwrite it"
             )
-        return cls(uri, there)
+        return there
 
     def delete_contents(self) -> None:
         """Everything that vidembed wrote here; other files stay."""

@@ -1,0 +1,96 @@
+"""The encoders of a job, each with the options, the spec and the run that it would have alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from vidembed import sources
+from vidembed.encode import registry
+from vidembed.errors import ConfigError
+from vidembed.pipeline import summary
+from vidembed.schema import ALONE
+from vidembed.store.run import Run, delete_run
+
+if TYPE_CHECKING:
+    from vidembed.choice import Choice
+    from vidembed.config import EmbedConfig
+    from vidembed.encode.spec import EncoderSpec
+
+_TIMED = ("fps", "clip4clip")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """One encoder of a job and its run. config: the options as if it were alone."""
+
+    label: str
+    config: EmbedConfig
+    spec: EncoderSpec
+    run: Run
+
+
+def choose(config: EmbedConfig) -> dict[str, EncoderSpec]:
+    """What --encoder and --weights name, by label, sampled as asked for.
+
+    Raises ConfigError, and WeightsError for weights that are absent or do not fit.
+    """
+    specs = {choice.label: _spec(config, choice) for choice in config.choices}
+    if config.fps is not None and not any(_takes_fps(spec) for spec in specs.values()):
+        names = ", ".join(choice.name for choice in config.choices)
+        verb = "samples" if len(specs) == 1 else "sample"
+        raise ConfigError(f"--fps: {names} {verb} uniformly with these weights; add --sampling fps")
+    return specs
+
+
+def _spec(config: EmbedConfig, choice: Choice) -> EncoderSpec:
+    spec = registry.describe(choice.encoder, choice.weights)
+    spec = spec.sampled(kind=config.sampling, count=config.frames)
+    if _takes_fps(spec):
+        spec = spec.sampled(fps=config.fps)
+    return spec.prepared(replace(spec.clip, aspect=config.aspect))
+
+
+def _takes_fps(spec: EncoderSpec) -> bool:
+    return spec.clip.sampling.kind in _TIMED
+
+
+def open_lanes(config: EmbedConfig, specs: dict[str, EncoderSpec]) -> list[Lane]:
+    """The runs of these encoders, made, resumed or begun anew, as this attempt's own.
+
+    Raises ConfigError and RunMismatchError before any of them is made.
+    """
+    alone = {choice.label: config.alone(choice) for choice in config.choices}
+    if config.overwrite:
+        for uri in dict.fromkeys([config.out, *(each.out for each in alone.values())]):
+            delete_run(uri)
+    records = {label: summary.record(alone[label], spec) for label, spec in specs.items()}
+    _check_layout(config)
+    for label, record in records.items():
+        Run.check(alone[label].out, record)
+    return [
+        Lane(
+            label=label,
+            config=alone[label],
+            spec=spec,
+            run=Run.create_or_resume(alone[label].out, records[label]).take_over(),
+        )
+        for label, spec in specs.items()
+    ]
+
+
+def _check_layout(config: EmbedConfig) -> None:
+    """A folder is one run, or holds one run for each encoder; Raises ConfigError for a mixture."""
+    for choice in config.choices:
+        if choice.label == ALONE:
+            within = sources.join(config.out, choice.encoder)
+            if sources.exists(sources.join(within, "run.json")):
+                raise ConfigError(
+                    f"{config.out} holds a run for each of several encoders; --out {within} "
+                    f"resumes that of {choice.encoder}"
+                )
+        elif sources.exists(sources.join(config.out, "run.json")):
+            raise ConfigError(
+                f"{config.out} is the run of one encoder, and several need a run each; name "
+                f"another --out, or --overwrite it"
+            )
