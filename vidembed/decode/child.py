@@ -62,6 +62,10 @@ def answer(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
         return Answer(kind="TooLarge", message=f"{shown}: out of memory while decoding")
     except OSError as error:
         return Answer(kind="ReadFailed", message=f"{shown}: {error}")
+    except Exception as error:  # noqa: BLE001 - whatever damaged data makes a library raise
+        return Answer(
+            kind="DecoderCrash", message=f"{shown}: {type(error).__name__} in the decoder: {error}"
+        )
 
 
 def _decode(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
@@ -87,12 +91,7 @@ def _decode(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
         )
         return _answer(video, filling, clips, segments=len(plans), on_disk=on_disk)
 
-    visit = Visit(
-        limits=limits,
-        access=request.access,
-        lone=spec.sampling.kind == "fast",
-        local=request.decoder not in ("auto", "pyav"),
-    )
+    visit = Visit.to(spec.sampling.kind, request.decoder, limits, request.access)
     found = visit.of(request.uri, fill)
     return replace(found, effort=replace(found.effort, read_bytes=visit.fetched))
 
