@@ -42,7 +42,7 @@ def test_text_from_the_command_line_and_values_from_python_mean_the_same():
         ({"framez": 8}, "unknown option --framez"),
         ({"frames": 0}, "--frames: input should be greater than or equal to 1, got 0"),
         ({"frames": "many"}, "--frames: input should be a valid integer"),
-        ({"decoder": "opencv"}, "--decoder: input should be 'auto', 'decord' or 'pyav'"),
+        ({"decoder": "opencv"}, "--decoder: input should be 'auto', 'decord', 'pyav' or"),
         ({"decode_actors": "0"}, "--decode-actors: expected 1 <= MIN <= MAX, got '0'"),
         ({"decode_actors": "3:2"}, "--decode-actors: expected 1 <= MIN <= MAX, got '3:2'"),
         ({"encode_actors": "a:b"}, "--encode-actors: expected MIN or MIN:MAX, got 'a:b'"),

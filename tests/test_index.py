@@ -31,7 +31,7 @@ OTHER = {
 
 
 def facts_both_ways(path):
-    with open_video(str(path)) as quick, open_video(str(path), lone=True) as thorough:
+    with open_video(str(path)) as quick, open_video(str(path), thorough=True) as thorough:
         return quick.facts, thorough.facts
 
 
@@ -100,7 +100,7 @@ def test_a_moov_box_whose_tables_contradict_each_other_is_left_to_the_demuxer(fi
 
 def test_only_pictures_that_others_refer_to_are_kept_from_being_skipped(file):
     for name, some in (("h264-b.mp4", True), ("hevc.mp4", True), ("h264.mp4", False)):
-        with open_video(str(file(name)), lone=True) as video:
+        with open_video(str(file(name)), thorough=True) as video:
             lone = video.facts.index.lone
         assert lone is not None
         assert lone.any() == some
@@ -109,5 +109,5 @@ def test_only_pictures_that_others_refer_to_are_kept_from_being_skipped(file):
 
 def test_a_codec_whose_pictures_cannot_be_judged_says_nothing_of_them(tmp_path):
     path = write_video(tmp_path / "a.webm", frames=10, codec="vp9")
-    with open_video(str(path), lone=True) as video:
+    with open_video(str(path), thorough=True) as video:
         assert video.facts.index.lone is None

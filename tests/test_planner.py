@@ -96,7 +96,7 @@ def test_fast_decodes_less_than_uniform_and_keyframes_least(codec, tmp_path):
     )
     spent = {}
     for kind in ("uniform", "fast", "keyframes"):
-        with open_video(str(path), lone=kind == "fast") as video:
+        with open_video(str(path), thorough=kind == "fast") as video:
             facts = video.facts
             indices = np.unique(sample(Sampling(kind=kind, count=6), facts, 0, facts.n_frames))
             found = dict(video.read(indices))

@@ -11,8 +11,8 @@ import pytest
 
 from tests.helpers.videos import flip_bytes, frame_number, has_encoder, write_video
 from vidembed.decode import torchcodec_reader
-from vidembed.decode.probe import probe
 from vidembed.decode.torchcodec_reader import TorchcodecDisagreesError, TorchcodecReader, read
+from vidembed.decode.video import probe
 from vidembed.errors import ClipError
 
 IRREGULAR = [0.0, 0.04, 0.2, 0.24, 0.5, 0.52, 1.0, 1.5, 1.54, 2.0]

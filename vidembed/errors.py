@@ -26,7 +26,7 @@ FAILURES: dict[str, str] = {
     "Corrupt": "damaged data: frames that are needed cannot be decoded cleanly",
     "TooLarge": "bytes, pixels, duration or memory beyond the configured limit",
     "Timeout": "not decoded within the deadline; the decoder was killed",
-    "DecoderCrash": "the decoder process died",
+    "DecoderCrash": "the decoder died, or failed in a way that nobody foresaw",
     "NonFinite": "the encoder returned NaN or infinity",
 }
 """Every class of failure and what it means; `failures/*.parquet` uses these words and no others."""

@@ -5,6 +5,7 @@ Each generated frame carries its number as ten black or white squares in its upp
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -156,6 +157,9 @@ def _write(path: Path, codec: str, size: tuple[int, int], gop: int) -> None:
             frame = av.VideoFrame.from_ndarray(scene.frame(k), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    if hasattr(os, "sched_setscheduler"):
+        # SVT-AV1, run by root, leaves the calling thread a real-time one, and all that it starts.
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 class _Scene:

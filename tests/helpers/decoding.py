@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 
 def read_indices(
-    path: str, wanted: np.ndarray, decoder: str = "auto", *, lone: bool = False
+    path: str, wanted: np.ndarray, decoder: str = "auto", *, thorough: bool = False
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(index, upright RGB frame) for ascending distinct indices; a damaged one is a ClipError."""
-    with open_video(path, lone=lone) as video:
+    """(index, upright RGB frame) in order of the index; a damaged one is a ClipError."""
+    found = []
+    with open_video(path, thorough=thorough or decoder not in ("auto", "pyav")) as video:
         for index, frame in video.read(wanted, decoder):
             if frame is None:
                 raise damaged(path, [index], len(wanted))
-            yield index, frame
+            found.append((index, frame))
+    yield from sorted(found, key=lambda pair: pair[0])

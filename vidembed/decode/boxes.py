@@ -1,4 +1,6 @@
-"""The boxes of an ISO media file (ISO/IEC 14496-12 §4.2), as far as an index needs them."""
+"""How files are cut into parts: the boxes of ISO media (ISO/IEC 14496-12 §4.2), and the segment of
+Matroska (RFC 9559).
+"""
 
 from __future__ import annotations
 
@@ -59,3 +61,28 @@ def _box(head: bytes, at: int, size: int) -> Box | None:
     if length < content - at:
         return None
     return Box(head[4:8], content, at + length)
+
+
+def segment_end(file: IO[bytes]) -> int:
+    """Where the segment of a Matroska file ends, in bytes; 0 for other files, and where the writer
+    could not know.
+    """
+    file.seek(0)
+    head = file.read(1024)
+    if head[:4] != b"\x1a\x45\xdf\xa3":
+        return 0
+    length, at = _variable(head, 4)
+    at += length
+    if head[at : at + 4] != b"\x18\x53\x80\x67":
+        return 0
+    length, begin = _variable(head, at + 4)
+    unknown = (1 << 7 * (begin - at - 4)) - 1
+    return 0 if length == unknown else begin + length
+
+
+def _variable(data: bytes, at: int) -> tuple[int, int]:
+    """A number of variable length (RFC 8794 §4), and where it ends."""
+    first = data[at] if at < len(data) else 0
+    width = 9 - first.bit_length() if first else 1
+    value = int.from_bytes(data[at : at + width], "big") & ((1 << 7 * width) - 1)
+    return value, at + width

@@ -65,6 +65,10 @@ def answer(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
         return Answer(kind="TooLarge", message=f"{shown}: out of memory while decoding")
     except OSError as error:
         return Answer(kind="ReadFailed", message=f"{shown}: {error}")
+    except Exception as error:  # noqa: BLE001 - whatever damaged data makes a library raise
+        return Answer(
+            kind="DecoderCrash", message=f"{shown}: {type(error).__name__} in the decoder: {error}"
+        )
 
 
 def _decode(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
@@ -88,12 +92,8 @@ def _decode(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
             ),
         )
 
-    visit = Visit(
-        limits=limits,
-        access=request.access,
-        lone=any(share.spec.sampling.kind == "fast" for share in request.shares),
-        local=request.decoder not in ("auto", "pyav"),
-    )
+    samplings = [share.spec.sampling.kind for share in request.shares]
+    visit = Visit.to(samplings, request.decoder, limits, request.access)
     found = visit.of(request.uri, fill)
     return replace(found, effort=replace(found.effort, read_bytes=visit.fetched))
 

@@ -46,7 +46,13 @@ def read(
         decord.logging.set_level(decord.logging.ERROR)
 
 
+# In MPEG-TS a seek leads it anywhere, in AVI it takes the order of decoding for that of showing.
+_CONTAINERS = frozenset({"mov", "matroska"})
+
+
 def _check(reader: decord.VideoReader, facts: VideoFacts, wanted: NDArray[np.int64]) -> None:
+    if facts.container not in _CONTAINERS:
+        raise DecordDisagreesError(f"{facts.container}: it may misplace frames there")
     if facts.open_gop:
         # It seeks to the keyframe and then counts frames, of which the decoder drops the first.
         raise DecordDisagreesError("an open GOP, after whose keyframes it miscounts")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
 
 from vidembed.decode import mp4, references
-from vidembed.decode.boxes import boxes
+from vidembed.decode.container import ends_early
 from vidembed.decode.facts import PacketIndex, VideoFacts
 from vidembed.errors import ClipError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
+    from vidembed.decode.container import Opened
     from vidembed.decode.limits import Limits
 
 _UNKNOWN = np.iinfo(np.int64).min
@@ -29,32 +30,20 @@ class NotInPlaceError(Exception):
     """A remote file whose index cannot be had without reading it as a whole: copy it first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A video that PyAV has opened. path: for messages; file: the same bytes once more, to be read
-    at will; in_place: they come over a network.
-    """
-
-    container: Any
-    stream: VideoStream
-    path: str
-    file: IO[bytes]
-    in_place: bool
-
-
-def read_facts(video: Opened, limits: Limits, *, lone: bool) -> VideoFacts:
+def read_facts(video: Opened, limits: Limits, *, thorough: bool) -> VideoFacts:
     """Facts of an open video. Decodes nothing, and leaves the container wherever it likes.
 
-    lone: also find the pictures that no other one refers to, where the codec lets it be known.
-    Raises ClipError, and NotInPlaceError.
+    thorough: look into every packet, for pictures that no other one refers to and for keyframes
+    that are none. Raises ClipError, and NotInPlaceError.
     """
-    container, stream, path = video.container, video.stream, video.path
+    stream, path = video.stream, video.path
     _refuse_giants(stream, path, limits)
-    packets = None if lone else _from_moov(video, limits)
+    packets = None if thorough else _from_moov(video, limits)
     if packets is None:
         if video.in_place:
             raise NotInPlaceError
-        packets = _from_packets(video, limits, lone=lone)
+        packets = _from_packets(video, limits, thorough=thorough)
+    packets = packets.from_the_first_keyframe()
     time_base = float(stream.time_base or 0)
     fps = float(stream.average_rate or stream.guessed_rate or 0) or 25.0
     index = packets.index()
@@ -74,7 +63,7 @@ def read_facts(video: Opened, limits: Limits, *, lone: bool) -> VideoFacts:
         times=times.astype(np.float64),
         fps=fps,
         duration_s=float(times[-1] + last),
-        container=container.format.name.partition(",")[0],
+        container=video.format,
         codec=_codec(stream),
         stream_index=stream.index,
         index=index if time_base else None,
@@ -110,7 +99,9 @@ def _codec(stream: VideoStream) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Packets:
-    """In the order of decoding; see PacketIndex. trusted: whether the pts can be."""
+    """In the order of decoding; see PacketIndex. trusted: whether the pts can be; entered: whether
+    decoding can begin at every keyframe, as far as is known.
+    """
 
     pts: NDArray[np.int64]
     dts: NDArray[np.int64]
@@ -119,6 +110,17 @@ class _Packets:
     lone: NDArray[np.bool_] | None
     last_duration: int
     trusted: bool
+    entered: bool = True
+
+    def from_the_first_keyframe(self) -> _Packets:
+        """Without the frames that nobody can decode: those in front of the first keyframe, where a
+        recording begins in the middle of a stream.
+        """
+        keys = np.flatnonzero(self.keyframe)
+        if not len(keys) or not self.trusted:
+            return self
+        after = np.arange(len(self.pts)) >= keys[0]
+        return replace(self, shown=self.shown & after & (self.pts >= self.pts[keys[0]]))
 
     def index(self) -> PacketIndex | None:
         if not self.trusted or len(np.unique(self.pts)) < len(self.pts):
@@ -134,24 +136,24 @@ class _Packets:
     def open_gop(self) -> bool:
         keys = np.where(self.keyframe, self.pts, _UNKNOWN)
         latest = np.maximum.accumulate(keys)
-        return bool((self.pts < latest)[self.shown].any())
+        return not self.entered or bool((self.pts < latest)[self.shown].any())
 
 
 def _from_moov(video: Opened, limits: Limits) -> _Packets | None:
     """What the packets would say, without reading them; None where that is not certain."""
-    container, stream = video.container, video.stream
-    if not container.format.name.startswith("mov"):
+    if video.format != "mov":
         return None
-    samples = mp4.read_samples(video.file, stream.id, limits.frames)
+    stream = video.stream
+    samples = mp4.read_samples(video.data, stream.id, limits.frames)
     if samples is None:
         return None
-    end = video.file.seek(0, os.SEEK_END)
+    end = video.data.seek(0, os.SEEK_END)
     missing = int((samples.offset + samples.size > end).sum())
     if missing:
         raise _cut(video.path, len(samples.size) - missing, len(samples.size))
-    first = next((p for p in container.demux(stream) if p.size), None)
+    first = next(video.packets(), None)
     if first is None or not _is_first(first, samples, stream):
-        container.seek(0)
+        video.rewind()
         return None
     # The demuxer's clock differs by a constant: the edit list's, and one for negative shifts.
     return _Packets(
@@ -176,22 +178,27 @@ def _is_first(packet: Any, samples: mp4.Samples, stream: VideoStream) -> bool:
     )
 
 
-def _from_packets(video: Opened, limits: Limits, *, lone: bool) -> _Packets:
-    container, stream, path = video.container, video.stream, video.path
-    judge = references.judge(_codec(stream), stream.codec_context.extradata) if lone else None
+def _from_packets(video: Opened, limits: Limits, *, thorough: bool) -> _Packets:
+    stream, path = video.stream, video.path
+    codec = _codec(stream)
+    look = references.judge(codec, stream.codec_context.extradata) if thorough else None
     rows: list[tuple[int, int, bool, bool]] = []
     alone: list[bool] = []
-    trusted = True
+    # AVI has no times of showing; what is made up there is in the order of decoding.
+    trusted, entered = video.format != "avi", True
     duration, latest = 0, _UNKNOWN
     try:
-        for packet in _with_data(container, stream, path):
+        for packet in _whole(video):
             pts = packet.pts
             if pts is None:
                 trusted, pts = False, len(rows)
             dts = packet.dts if packet.dts is not None else _UNKNOWN
             rows.append((pts, dts, not packet.is_discard, packet.is_keyframe))
-            if judge is not None:
-                alone.append(judge(memoryview(packet)))
+            if look is not None:
+                alone.append(look.unreferenced(memoryview(packet)))
+                entered = entered and (
+                    not packet.is_keyframe or look.is_entered(memoryview(packet))
+                )
             if pts >= latest:
                 latest, duration = pts, packet.duration or duration
             if len(rows) > limits.frames:
@@ -204,39 +211,37 @@ def _from_packets(video: Opened, limits: Limits, *, lone: bool) -> _Packets:
     shown = table[:, 2].astype(bool)
     if not shown.any():
         raise ClipError("Empty", f"{path}: its video stream has no frames")
-    if container.format.name.startswith("mov") and _ends_early(
-        video.file, stream.frames, len(rows)
-    ):
+    if _lacks_frames(video, len(rows)):
         raise _cut(path, len(rows), stream.frames)
     return _Packets(
         pts=table[:, 0],
         dts=table[:, 1],
         shown=shown,
         keyframe=table[:, 3].astype(bool),
-        lone=np.array(alone, bool) if judge is not None else None,
+        lone=np.array(alone, bool) if look is not None else None,
         last_duration=duration,
         trusted=trusted,
+        entered=entered,
     )
 
 
-def _with_data(container: Any, stream: VideoStream, path: str) -> Iterator[Any]:
-    """The packets as the file has them, in the order of decoding."""
-    for packet in container.demux(stream):
-        if packet.size:
-            if packet.is_corrupt:
-                raise ClipError("Truncated", f"{path}: the data of a frame is cut off")
-            yield packet
+def _whole(video: Opened) -> Iterator[Any]:
+    """The packets, none of which may be cut off."""
+    for packet in video.packets():
+        if packet.is_corrupt:
+            raise ClipError("Truncated", f"{video.path}: the data of a frame is cut off")
+        yield packet
 
 
 def _cut(path: str, found: int, declared: int) -> ClipError:
-    return ClipError("Truncated", f"{path}: {found} of {declared} declared frames are there")
+    return ClipError(
+        "Truncated", f"{path}: the file ends early; {found} of {declared or '?'} frames are there"
+    )
 
 
-def _ends_early(file: IO[bytes], declared: int, found: int) -> bool:
+def _lacks_frames(video: Opened, found: int) -> bool:
     """Whether a file ends before its index says. Fewer packets alone do not tell: an edit list
-    leaves some out. The media data box that reaches beyond the end of the file does.
+    leaves some out. What reaches beyond the end of the file does.
     """
-    if not declared or found >= declared:
-        return False
-    size = file.seek(0, os.SEEK_END)
-    return any(box.end > size for box in boxes(file) if box.kind == b"mdat")
+    declared = video.stream.frames
+    return (not declared or found < declared) and ends_early(video.data)

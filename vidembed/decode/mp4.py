@@ -81,7 +81,7 @@ def _track_samples(moov: bytes, track: int, most: int) -> Samples:
             movie_scale = _scale(moov, box)
         if box.kind == b"trak" and _track_id(moov, box) == track:
             chosen = box
-    if chosen is None:
+    if chosen is None or not movie_scale:
         raise _UnusualError
     media = _one(moov, chosen, b"mdia")
     scale = _scale(moov, _one(moov, media, b"mdhd"))

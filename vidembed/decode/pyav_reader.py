@@ -5,6 +5,7 @@ libavcodec conceals what it cannot decode and says so only in its log; that is w
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from vidembed.decode.container import Opened
     from vidembed.decode.facts import PacketIndex, VideoFacts
 
     Found = Iterator[tuple[int, NDArray[np.uint8] | None]]
@@ -41,20 +43,15 @@ logging.getLogger("libav").addHandler(logging.NullHandler())
 class PyavReader:
     """Reads frames of one open video. `decoded` counts the packets that were decoded for it."""
 
-    def __init__(self, container: Any, stream: Any, facts: VideoFacts) -> None:
-        self._container, self._stream, self._facts = container, stream, facts
-        self._context = stream.codec_context
-        # One thread: the pool scales by processes, and messages stay beside their frame.
-        self._context.thread_type = "NONE"
-        self._context.thread_count = 1
-        self._seekable = "mpegts" not in container.format.name
-        self._judge = references.judge(facts.codec, self._context.extradata)
+    def __init__(self, video: Opened, facts: VideoFacts) -> None:
+        self._video, self._facts = video, facts
+        self._judge = references.judge(facts.codec, video.stream.codec_context.extradata)
         self.decoded = 0
 
     def read(self, wanted: NDArray[np.int64], *, square: bool = False) -> Found:
         """Yield (index, upright RGB uint8 [height, width, 3]) for the ascending distinct `wanted`,
-        in their order, and (index, None), perhaps later, where a frame is damaged or missing.
-        square: scale to square pixels.
+        each once; (index, None) where a frame is damaged or missing. What is found at a second
+        attempt only, or not at all, comes out of order. square: scale to square pixels.
         """
         index = self._facts.index
         stretch = self._facts.pixel_aspect if square else 1.0
@@ -69,22 +66,37 @@ class PyavReader:
     def _planned(
         self, index: PacketIndex, wanted: NDArray[np.int64], messages: list[Any]
     ) -> Pictures:
-        cursor = _Cursor(self._container, self._stream, index, seekable=self._seekable)
+        cursor = _Cursor(self._video, index)
+        runs = plan(index, wanted)
         retried = False
-        for run in plan(index, wanted):
+        for k, run in enumerate(runs):
             missing = set(run.wanted)
             for frame, picture in self._run(index, cursor, run, messages):
                 missing.discard(frame)
                 yield frame, picture
             if missing and run.start and not retried:
-                # A keyframe from which nothing can be decoded, as a container may promise one, or
-                # damage: only decoding from the very beginning tells. Once, for it costs.
+                # Damage, or a keyframe from which nothing can be decoded: only decoding from the
+                # very beginning tells. In the second case no other keyframe is believed either.
                 retried = True
+                cured = len(missing)
                 whole = Run(0, run.stop, tuple(sorted(missing)))
                 for frame, picture in self._run(index, cursor, whole, messages, everything=True):
                     missing.discard(frame)
                     yield frame, picture
+                if len(missing) < cured:
+                    rest = _joined(runs[k + 1 :])
+                    yield from ((frame, None) for frame in sorted(missing))
+                    yield from self._all(index, cursor, rest, messages)
+                    return
             yield from ((frame, None) for frame in sorted(missing))
+
+    def _all(self, index: PacketIndex, cursor: _Cursor, run: Run, messages: list[Any]) -> Pictures:
+        missing = set(run.wanted)
+        if missing:
+            for frame, picture in self._run(index, cursor, run, messages, everything=True):
+                missing.discard(frame)
+                yield frame, picture
+        yield from ((frame, None) for frame in sorted(missing))
 
     def _run(
         self,
@@ -99,15 +111,15 @@ class PyavReader:
         packets = index.position[list(run.wanted)]
         wanted = dict(zip(index.pts[packets].tolist(), run.wanted, strict=True))
         sieve = _Sieve(cursor.number, index, dict(wanted))
-        self._context.flush_buffers()
+        self._video.stream.codec_context.flush_buffers()
         messages.clear()
         for at, packet in cursor.packets(run):
             if not everything and self._is_idle(packet, index, run, at, wanted):
                 continue
-            pictures = self._decode(packet)
+            pictures = self._decode(packet, messages)
             yield from sieve.clean(pictures, at if self._complains(messages, run) else None)
             messages.clear()
-        pictures = self._decode(None)
+        pictures = self._decode(None, messages)
         yield from sieve.clean(pictures, run.stop if self._complains(messages, run) else None)
 
     def _complains(self, messages: list[Any], run: Run) -> bool:
@@ -127,13 +139,16 @@ class PyavReader:
             return True
         if index.lone is not None:
             return bool(index.lone[at])
-        return self._judge is not None and self._judge(memoryview(packet))
+        return self._judge is not None and self._judge.unreferenced(memoryview(packet))
 
-    def _decode(self, packet: Any) -> list[Any]:
+    def _decode(self, packet: Any, messages: list[Any]) -> list[Any]:
         self.decoded += packet is not None
         try:
-            frames: list[Any] = self._context.decode(packet)
-        except (av.error.InvalidDataError, av.error.EOFError):
+            frames: list[Any] = self._video.stream.codec_context.decode(packet)
+        except av.error.EOFError:
+            return []
+        except av.error.FFmpegError as error:
+            messages.append((av.logging.ERROR, self._facts.codec, str(error)))
             return []
         return frames
 
@@ -141,9 +156,9 @@ class PyavReader:
         """Without timestamps: everything from the beginning, counted in the order of showing."""
         targets = wanted.tolist()
         counted, damaged = 0, False
-        for packet in self._container.demux(self._stream):
-            frames = self._decode(packet if packet.size else None)
-            for picture in frames:
+        self._video.rewind()
+        for packet in _then_flush(self._video):
+            for picture in self._decode(packet, messages):
                 damaged = damaged and not (picture.key_frame and not picture.is_corrupt)
                 damaged = damaged or picture.is_corrupt or bool(messages)
                 if targets and counted == targets[0]:
@@ -151,18 +166,28 @@ class PyavReader:
                 counted += 1
             damaged = damaged or bool(messages)
             messages.clear()
-            if not targets or not packet.size:
+            if not targets:
                 break
-        for missing in targets:
-            yield missing, None
+        yield from ((frame, None) for frame in targets)
+
+
+def _then_flush(video: Opened) -> Iterator[Any]:
+    with contextlib.suppress(av.error.FFmpegError):
+        yield from video.packets()
+    yield None
+
+
+def _joined(runs: list[Run]) -> Run:
+    """One run from the very beginning that has all that these have."""
+    stop = max((run.stop for run in runs), default=0)
+    return Run(0, stop, tuple(frame for run in runs for frame in run.wanted))
 
 
 class _Cursor:
     """Where in the file we are, in packets of the index."""
 
-    def __init__(self, container: Any, stream: Any, index: PacketIndex, *, seekable: bool) -> None:
-        self._container, self._stream, self._index = container, stream, index
-        self._seekable = seekable
+    def __init__(self, video: Opened, index: PacketIndex) -> None:
+        self._video, self._index = video, index
         self.number = {pts: at for at, pts in enumerate(index.pts.tolist())}
         self._packets: Iterator[Any] = iter(())
         self._next = len(index.pts)
@@ -171,46 +196,46 @@ class _Cursor:
         """(number, packet) of a run's packets; fewer where the file does not have them."""
         if not self._next <= run.start <= self._next + _WORTH_A_SEEK:
             self._move(run.start)
-        for packet in self._packets:
-            at = self.number.get(packet.pts) if packet.size else None
-            if at is None:
-                continue
-            self._next = at + 1
-            if at >= run.start:
-                yield at, packet
-            if at >= run.stop:
-                return
+        with contextlib.suppress(av.error.FFmpegError):
+            for packet in self._packets:
+                at = self.number.get(packet.pts)
+                if at is None:
+                    continue
+                self._next = at + 1
+                if at >= run.start:
+                    yield at, packet
+                if at >= run.stop:
+                    return
 
     def _move(self, to: int) -> None:
         """Move to a packet, or as little before it as the container allows."""
         index = self._index
-        if self._seekable and to:
-            clock = index.dts[to] if index.dts[to] != np.iinfo(np.int64).min else index.pts[to]
-            for target in (int(clock), int(index.pts[0])):
-                if self._try(target) and self._peek() <= to:
-                    return
-        self._try(None)
+        # MPEG-TS has no index: a seek there is a guess.
+        if to and self._video.format != "mpegts":
+            known = index.dts[to] != np.iinfo(np.int64).min
+            clock = int(index.dts[to] if known else index.pts[to])
+            if self._seek(clock) and self._peek() <= to:
+                return
+        self._video.rewind()
+        self._packets = self._video.packets()
 
-    def _try(self, target: int | None) -> bool:
+    def _seek(self, clock: int) -> bool:
         try:
-            if target is None:
-                self._container.seek(0)
-            else:
-                self._container.seek(target, stream=self._stream, backward=True)
+            self._video.container.seek(clock, stream=self._video.stream, backward=True)
         except av.error.FFmpegError:
             return False
-        self._packets = self._container.demux(self._stream)
+        self._packets = self._video.packets()
         return True
 
     def _peek(self) -> int:
         """The number of the packet that comes next; it is kept."""
-        for packet in self._packets:
-            at = self.number.get(packet.pts) if packet.size else None
-            if at is not None:
-                following = self._packets
-                self._packets = _chain(packet, following)
-                self._next = at
-                return at
+        with contextlib.suppress(av.error.FFmpegError):
+            for packet in self._packets:
+                at = self.number.get(packet.pts)
+                if at is not None:
+                    self._packets = _chain(packet, self._packets)
+                    self._next = at
+                    return at
         return len(self._index.pts)
 
 
@@ -257,7 +282,9 @@ def upright(frame: Any, pixel_aspect: float = 1.0) -> NDArray[np.uint8]:
     width is scaled by `pixel_aspect` first.
     """
     width = max(1, round(frame.width * pixel_aspect))
-    converted = frame.reformat(width=width, format="rgb24", threads=1)
+    # Bicubic as ffmpeg and decord have it: at odd sizes, and beyond 8 bits, it differs. PyAV's own
+    # default of several threads costs ten times as much on small pictures.
+    converted = frame.reformat(width=width, format="rgb24", interpolation="BICUBIC", threads=1)
     pixels: NDArray[np.uint8] = converted.to_ndarray()
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels

@@ -9,25 +9,40 @@ Flags of the container are not believed: a wrong one would cost the frames that 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Judge = Callable[[memoryview], bool]
+    Test = Callable[[memoryview], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Judges packets by their bytes.
+
+    unreferenced: no other picture refers to what the packet holds; False where in doubt.
+    is_entered: a decoder can begin at this keyframe and show it; True where nothing speaks against
+    it.
+    """
+
+    unreferenced: Test
+    is_entered: Test
 
 
 def judge(codec: str, extradata: bytes | None) -> Judge | None:
-    """A function of a packet's bytes: whether no other picture refers to what it holds.
-
-    It says False where in doubt. None for codecs that cannot be judged. codec: the name of the
-    codec (not of the decoder); extradata: as the container has it.
+    """None for codecs that cannot be judged. codec: the name of the codec (not of the decoder);
+    extradata: as the container has it.
     """
     maker = _JUDGES.get(codec)
-    return maker(extradata or b"") if maker else None
+    if maker is None:
+        return None
+    is_entered = _has_idr(extradata or b"") if codec == "h264" else _always
+    return Judge(maker(extradata or b""), is_entered)
 
 
-def _h264(extradata: bytes) -> Judge:
+def _h264(extradata: bytes) -> Test:
     units = _units_of(extradata, length_at=4)
 
     def unreferenced(data: memoryview) -> bool:
@@ -42,11 +57,17 @@ def _h264(extradata: bytes) -> Judge:
     return unreferenced
 
 
+def _has_idr(extradata: bytes) -> Test:
+    """Other keyframes of H.264 are recovery points: some pictures may have to pass first."""
+    units = _units_of(extradata, length_at=4)
+    return lambda data: any(data[at] & 31 == 5 for at in units(data))
+
+
 # Sequence and picture parameter sets, and the end of a sequence: they speak of what follows.
 _H264_SETS = frozenset({7, 8, 10, 11, 13, 15})
 
 
-def _hevc(extradata: bytes) -> Judge:
+def _hevc(extradata: bytes) -> Test:
     units = _units_of(extradata, length_at=21)
     layers = _hevc_sub_layers(extradata)
 
@@ -114,7 +135,7 @@ def _start_codes(data: memoryview) -> Iterator[int]:
         at = whole.find(b"\0\0\1", at + 3)
 
 
-def _mpeg4(_extradata: bytes) -> Judge:
+def _mpeg4(_extradata: bytes) -> Test:
     def unreferenced(data: memoryview) -> bool:
         kinds = [data[at + 1] >> 6 for at in _start_codes(data) if data[at] == 0xB6]
         # A B picture is 2. A packet of a P and a B picture together is not to be dropped.
@@ -123,7 +144,7 @@ def _mpeg4(_extradata: bytes) -> Judge:
     return unreferenced
 
 
-def _mpeg2(_extradata: bytes) -> Judge:
+def _mpeg2(_extradata: bytes) -> Test:
     def unreferenced(data: memoryview) -> bool:
         codes = [at for at in _start_codes(data) if data[at] in (0x00, 0xB3, 0xB8)]
         return bool(codes) and all(data[at] == 0 and data[at + 2] >> 3 & 7 == 3 for at in codes)
@@ -131,7 +152,7 @@ def _mpeg2(_extradata: bytes) -> Judge:
     return unreferenced
 
 
-def _av1(extradata: bytes) -> Judge:
+def _av1(extradata: bytes) -> Test:
     sequence = _Av1Sequence.parse(extradata[4:])
     if sequence is None:
         return _never
@@ -259,7 +280,11 @@ def _never(_data: memoryview) -> bool:
     return False
 
 
-_JUDGES: dict[str, Callable[[bytes], Judge]] = {
+def _always(_data: memoryview) -> bool:
+    return True
+
+
+_JUDGES: dict[str, Callable[[bytes], Test]] = {
     "h264": _h264,
     "hevc": _hevc,
     "av1": _av1,

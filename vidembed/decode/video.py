@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Literal, TypeVar, cast
 
 import numpy as np
 
 from vidembed import sources
 from vidembed.clips import Sampling
 from vidembed.decode.complaints import complaints
-from vidembed.decode.container import open_container, video_stream
-from vidembed.decode.index import NotInPlaceError, Opened, read_facts
+from vidembed.decode.container import Opened
+from vidembed.decode.index import NotInPlaceError, read_facts
 from vidembed.decode.limits import Limits
 from vidembed.decode.pyav_reader import PyavReader
 from vidembed.decode.sampling import sample
@@ -22,12 +22,12 @@ from vidembed.errors import ClipError
 from vidembed.ranged import NoRangesError, open_ranged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from vidembed.access import Access
-    from vidembed.clips import Aspect, Segmentation
+    from vidembed.clips import Aspect, SamplingKind, Segmentation
     from vidembed.decode.facts import VideoFacts
 
     Frames = Iterator[tuple[int, NDArray[np.uint8]]]
@@ -81,15 +81,10 @@ class Video:
 
     on_gpu = False
 
-    def __init__(
-        self, path: str, file: IO[bytes] | None, container: Any, limits: Limits, *, lone: bool
-    ) -> None:
-        self.path, self._is_local = path, file is None
-        self._stream = video_stream(container, path)
-        with open(path, "rb") if file is None else nullcontext(file) as data:
-            opened = Opened(container, self._stream, path, data, in_place=file is not None)
-            self.facts = read_facts(opened, limits, lone=lone)
-        self._reader = PyavReader(container, self._stream, self.facts)
+    def __init__(self, opened: Opened, limits: Limits, *, thorough: bool) -> None:
+        self.path, self._is_local = opened.path, not opened.in_place
+        self.facts = read_facts(opened, limits, thorough=thorough)
+        self._reader = PyavReader(opened, self.facts)
 
     @property
     def decoded(self) -> int:
@@ -102,8 +97,9 @@ class Video:
         aspect: Aspect = "coded",
         device: Literal["cpu", "cuda"] = "cpu",
     ) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
-        """Yield (index, upright RGB uint8 [height, width, 3]) for ascending distinct indices, in
-        their order; (index, None), perhaps later, for a frame that is damaged or missing.
+        """Yield (index, upright RGB uint8 [height, width, 3]) for ascending distinct indices, each
+        once; (index, None) for a frame that is damaged or missing. They come in order where the
+        file is sound; otherwise what was found at a second attempt, or not at all, comes later.
 
         `auto` is PyAV, which decodes only what it must. device: of torchcodec. Raises ClipError
         `Unsupported` where another decoder does not see the frames that the container says there
@@ -150,15 +146,19 @@ class Video:
 
 @contextmanager
 def open_video(
-    path: str, file: IO[bytes] | None = None, limits: Limits | None = None, *, lone: bool = False
+    path: str,
+    file: IO[bytes] | None = None,
+    limits: Limits | None = None,
+    *,
+    thorough: bool = False,
 ) -> Iterator[Video]:
     """The local file at `path`, or `file`, whose address `path` is. Raises ClipError.
 
-    lone: also look for pictures that no other one refers to, which `fast` sampling goes by.
-    Raises NotInPlaceError where `file` would have to be read as a whole.
+    thorough: look into every packet first, as `fast` sampling needs it, and decoders that seek by
+    themselves. Raises NotInPlaceError where `file` would have to be read as a whole.
     """
-    with open_container(path, file) as container:
-        yield Video(path, file, container, limits or Limits(), lone=lone)
+    with closing(Opened(path, file)) as opened:
+        yield Video(opened, limits or Limits(), thorough=thorough)
 
 
 def probe(path: str) -> VideoFacts:
@@ -171,15 +171,26 @@ def probe(path: str) -> VideoFacts:
 class Visit:
     """How a video is opened, wherever it is.
 
-    access: whose address it is; None where the user named it. lone: see `open_video`. local: it
-    must be a local file. `fetched` counts the bytes that came from a remote source.
+    access: whose address it is; None where the user named it. thorough: see `open_video`; it takes
+    a local file. `fetched` counts the bytes that came from a remote source.
     """
 
     limits: Limits = field(default_factory=Limits)
     access: Access | None = None
-    lone: bool = False
-    local: bool = False
+    thorough: bool = False
     fetched: int = 0
+
+    @classmethod
+    def to(
+        cls,
+        samplings: Sequence[SamplingKind],
+        decoder: Decoder,
+        limits: Limits | None = None,
+        access: Access | None = None,
+    ) -> Visit:
+        """As these samplings and this decoder need it."""
+        thorough = "fast" in samplings or decoder not in ("auto", "pyav")
+        return cls(limits=limits or Limits(), access=access, thorough=thorough)
 
     def of(self, uri: str, use: Callable[[Video], T]) -> T:
         """What `use` makes of the video at `uri`.
@@ -191,7 +202,7 @@ class Visit:
             if self.access is not None:
                 self.access.check(uri)
             return self._local(sources.local_path(uri), use)
-        if not (self.local or self.lone):
+        if not self.thorough:
             try:
                 return self._in_place(uri, use)
             except (NoRangesError, NotInPlaceError):
@@ -204,7 +215,7 @@ class Visit:
             raise ClipError(
                 "TooLarge", f"{path}: more than {self.limits.file_bytes:,} bytes (--max-gigabytes)"
             )
-        with open_video(path, limits=self.limits, lone=self.lone) as video:
+        with open_video(path, limits=self.limits, thorough=self.thorough) as video:
             return use(video)
 
     def _in_place(self, uri: str, use: Callable[[Video], T]) -> T:
@@ -251,16 +262,15 @@ def read_frames(
 
     def read(video: Video) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         indices = sample(spec, video.facts, 0, video.facts.n_frames)
-        distinct, inverse = np.unique(indices, return_inverse=True)
-        frames = []
+        distinct = np.unique(indices)
+        frames: dict[int, NDArray[np.uint8]] = {}
         for index, frame in video.read(distinct, decoder, aspect):
             if frame is None:
                 raise damaged(video.path, [index], len(distinct))
-            frames.append(frame)
-        return np.stack([frames[k] for k in inverse]), video.facts.times[indices]
+            frames[index] = frame
+        return np.stack([frames[k] for k in indices.tolist()]), video.facts.times[indices]
 
-    visit = Visit(lone=sampling == "fast", local=decoder not in ("auto", "pyav"))
-    return visit.of(uri, read)
+    return Visit.to([sampling], decoder).of(uri, read)
 
 
 def damaged(path: str, frames: list[int], wanted: int) -> ClipError:

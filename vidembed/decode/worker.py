@@ -55,6 +55,9 @@ class DecodeWorker:
             send(child.requests, request)
             answer = self._wait(child, request.uri)
         except (BrokenPipeError, EOFError) as error:
+            # The pipe closes a moment before the process is gone, and says how it went.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(1.0)
             self._kill()
             how = _manner_of_death(child.process.returncode)
             raise ClipError(

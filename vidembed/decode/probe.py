@@ -1,1 +1,0 @@
-from vidembed.decode.video import probe as probe
