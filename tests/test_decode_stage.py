@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +12,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from tests.helpers.videos import frame_numbers, truncate, write_video
+from tests.helpers.videos import flip_bytes, frame_numbers, truncate, write_video
 from vidembed import schema
+from vidembed.access import Access
 from vidembed.clips import ClipSpec, Resize, Sampling, Segmentation
 from vidembed.decode.limits import Limits
 from vidembed.decode.stage import Decode, DecodeSettings
@@ -241,3 +244,61 @@ def test_pixels_cross_ray_s_blocks_as_they_are(videos, stage):
         writer.write_table(table)
     back = pa.ipc.open_stream(sink.getvalue()).read_all()
     assert back.equals(table)
+
+
+def damaged_video(path: Path) -> Path:
+    """48 frames in GOPs of 12, of which the second is spoilt."""
+    write_video(path, frames=48, fps=24)
+    return flip_bytes(path, 0.3, 200)
+
+
+def test_one_damaged_frame_fails_a_video_and_the_message_names_the_way_out(tmp_path, stage):
+    path = damaged_video(tmp_path / "hurt.mp4")
+    row = decoded(stage(), rows(path)).to_pylist()[0]
+    assert row["error"] == "Corrupt"
+    assert "--min-frames" in row["message"]
+    assert str(path) in row["message"]
+
+
+def test_a_clip_with_enough_frames_has_neighbours_in_place_of_the_damaged_ones(tmp_path, stage):
+    path = damaged_video(tmp_path / "hurt.mp4")
+    table = decoded(stage(min_frames=0.5), rows(path))
+    assert table["error"].to_pylist() == [None]
+    # Of the frames 0, 15, 31 and 47 the one at 15 is lost, and 0 is nearest.
+    assert frame_numbers(pixels(table)[0]) == [0, 0, 31, 47]
+    assert table["frames"].to_pylist() == [3]
+
+
+def test_each_segment_must_have_its_share_of_frames(tmp_path, stage):
+    path = damaged_video(tmp_path / "hurt.mp4")
+    settings = {"min_frames": 0.5, "segmentation": Segmentation(seconds=0.5)}
+    assert set(decoded(stage(**settings), rows(path))["error"].to_pylist()) == {"Corrupt"}
+
+
+def test_what_a_video_s_frames_have_cost_is_told(videos, tmp_path, stage):
+    heard = []
+    path = write_video(tmp_path / "b.avi", frames=24)
+    list(stage(heard.append)(rows(videos / "good.mp4", path)))
+    efforts = [event.effort for event in heard]
+    assert [e["wanted"] for e in efforts] == [4, 4]
+    assert [e["counted"] for e in efforts] == [False, True]
+    assert efforts[0]["decoded"] < 48
+    assert efforts[1]["decoded"] == 24
+
+
+def test_pixels_that_are_not_square_are_scaled_only_where_that_is_asked_for(tmp_path, stage):
+    size, stored = (160, 120), (80, 120)
+    path = write_video(
+        tmp_path / "wide.mp4", frames=8, size=size, stored=stored, sar=Fraction(2, 1)
+    )
+    coded = decoded(stage(), rows(path))
+    shown = decoded(stage(spec=replace(SPEC, aspect="display")), rows(path))
+    assert (coded["width"][0].as_py(), shown["width"][0].as_py()) == (80, 160)
+    assert frame_numbers(pixels(shown)[0]) == [0, 2, 4, 7]
+
+
+def test_a_manifest_s_row_opens_nothing_that_it_may_not(videos, tmp_path, stage):
+    access = Access.of(str(tmp_path), [str(tmp_path)])
+    row = decoded(stage(access=access), rows(videos / "good.mp4")).to_pylist()[0]
+    assert (row["stage"], row["error"]) == ("read", "Forbidden")
+    assert "--allow-root" in row["message"]

@@ -65,12 +65,14 @@ def test_keyframes_are_the_nearest_ones_of_the_window():
     assert nearest_keyframes(CLOSED, np.array([9, 13]), 8, 14) is None
 
 
-def test_fast_takes_a_keyframe_within_half_a_slot_and_else_what_is_decoded_first():
+def test_fast_takes_a_keyframe_that_is_near_and_else_what_is_decoded_first():
     targets = np.array([0, 4, 8, 13])
     found = cheapest(CLOSED, targets, 0, 14)
-    # 0 and 7 are keyframes in reach of 0 and 8. 3 is the first picture reached near 4, for 1 and 2
-    # are skipped; of the last slot it is 13 alone: 11 and 12 need it.
+    # 0 is a keyframe. 3 is the first picture reached near 4, for 1 and 2 are skipped. 7 is decoded
+    # on the way to 13, which is the last slot's only one: 11 and 12 need it.
     assert found.tolist() == [0, 3, 7, 13]
+    near = index_of(list(range(100)), [0, 31])
+    assert cheapest(near, np.array([0, 30, 60, 90]), 0, 100).tolist() == [0, 31, 60, 75]
 
 
 def test_fast_never_moves_a_frame_out_of_its_slot_nor_out_of_the_window():

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
     from vidembed.decode.facts import PacketIndex
 
+# Of a slot. Farther away, a keyframe saves less than it costs in likeness: over eight clips of
+# MSR-VTT, taking every keyframe within half a slot gives a mean cosine of 0.986 to the exact
+# vectors for 0.59 of the packets, this one 0.990 for 0.67.
+_KEYFRAME_REACH = 0.15
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -53,22 +58,23 @@ def nearest_keyframes(
 def cheapest(
     index: PacketIndex, targets: NDArray[np.int64], first: int, last: int
 ) -> NDArray[np.int64]:
-    """For each of the ascending `targets` the frame within half its slot that costs least.
+    """For each of the ascending `targets` a frame within half its slot that costs less.
 
-    A slot is the distance between targets. A keyframe where one is in reach; else, of the slots
-    that share a keyframe, only the last one decides how much is decoded, and takes the frame that
-    is reached first; the others take the nearest one that is decoded anyway.
+    A slot is the distance between targets. A keyframe where one is near; else, of the slots that
+    share a keyframe, only the last one decides how much is decoded, and takes the frame that is
+    reached first; the others take the nearest one that is decoded anyway.
     """
-    half = (targets[-1] - targets[0]) / max(1, len(targets) - 1) / 2
+    slot_length = (targets[-1] - targets[0]) / max(1, len(targets) - 1)
+    half = slot_length / 2
     low = np.maximum(np.ceil(targets - half), first).astype(np.int64)
     high = np.minimum(np.floor(targets + half), last - 1).astype(np.int64)
     keys = nearest_keyframes(index, targets, first, last)
     found = targets.copy()
-    in_reach = np.zeros(len(targets), bool)
+    near = np.zeros(len(targets), bool)
     if keys is not None:
-        in_reach = (keys >= low) & (keys <= high)
-        found[in_reach] = keys[in_reach]
-    others = np.flatnonzero(~in_reach)
+        near = np.abs(keys - targets) <= slot_length * _KEYFRAME_REACH
+        found[near] = keys[near]
+    others = np.flatnonzero(~near)
     starts = index.starts(targets[others])
     position = index.position
     for k, (slot, start) in enumerate(zip(others, starts, strict=True)):
