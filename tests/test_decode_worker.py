@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -325,3 +326,23 @@ def test_the_child_loads_neither_torch_nor_ray():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_shares_of_one_request_get_their_own_frames_sizes_and_aspect(tmp_path, make_worker):
+    """Pixels twice as wide as high, made square only for the one that asks for it."""
+    path = write_video(tmp_path / "wide.mp4", frames=30, sar=Fraction(2, 1))
+    resize = Resize(short_side=32, crop=32)
+    specs = [
+        SPEC,
+        ClipSpec(sampling=Sampling(kind="uniform", count=3), resize=resize, aspect="display"),
+        ClipSpec(sampling=Sampling(kind="fast", count=2), resize=SPEC.resize),
+    ]
+    worker = make_worker()
+    together, pixels = worker.decode(request(path, shares=tuple(map(Share, specs))))
+    pixels = [each.copy() for each in pixels]
+    assert together.effort.wanted >= 4
+    for clips, found, spec in zip(together.clips, pixels, specs, strict=True):
+        answer, (expected,) = worker.decode(request(path, spec))
+        assert clips == answer.clips[0]
+        np.testing.assert_array_equal(found, expected)
+    assert [clips[0].width for clips in together.clips] == [160, 320, 160]
