@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Found = Iterator[tuple[int, NDArray[np.uint8] | None]]
     Pictures = Iterator[tuple[int, Any]]
 
+# A stream that has had none so far has no pictures that can be left out, as good as always.
+_JUDGED = 48
 # Packets that are read and left alone are cheaper than a seek, up to about so many.
 _WORTH_A_SEEK = 16
 
@@ -46,6 +48,7 @@ class PyavReader:
     def __init__(self, video: Opened, facts: VideoFacts) -> None:
         self._video, self._facts = video, facts
         self._judge = references.judge(facts.codec, video.stream.codec_context.extradata)
+        self._judged, self._some_idle = 0, False
         self.decoded = 0
 
     def read(self, wanted: NDArray[np.int64], *, square: bool = False) -> Found:
@@ -139,7 +142,14 @@ class PyavReader:
             return True
         if index.lone is not None:
             return bool(index.lone[at])
-        return self._judge is not None and self._judge.unreferenced(memoryview(packet))
+        if self._judge is None:
+            return False
+        idle = self._judge.unreferenced(memoryview(packet))
+        self._judged += 1
+        self._some_idle = self._some_idle or idle
+        if self._judged == _JUDGED and not self._some_idle:
+            self._judge = None
+        return idle
 
     def _decode(self, packet: Any, messages: list[Any]) -> list[Any]:
         self.decoded += packet is not None
