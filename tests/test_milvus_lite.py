@@ -19,6 +19,8 @@ from vidembed.store.milvus import Collection, CollectionSpec, check_uri, is_lite
 from vidembed.store.projection import Projection, collection_spec
 from vidembed.store.run import Run
 
+pytestmark = [pytest.mark.milvus]
+
 SPEC = CollectionSpec(
     name="videos",
     dim=4,

@@ -16,6 +16,8 @@ from vidembed.encode import registry
 from vidembed.errors import ConfigError, RunMismatchError, WeightsError
 from vidembed.store.run import Run
 
+pytestmark = [pytest.mark.milvus]
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
