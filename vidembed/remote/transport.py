@@ -86,13 +86,8 @@ def transport(uri: str, max_bytes: int, access: Access | None = None) -> Transpo
     return _Any(uri, fs, path, max_bytes)
 
 
-class _Web(Transport):
-    """HTTP. No HEAD: addresses that are signed for GET refuse it."""
-
-    def __init__(self, *words: Any) -> None:
-        super().__init__(*words)
-        self._at: Any = self._fs.encode_url(self._path)
-        self._named = self._at
+class _Async(Transport):
+    """A back end whose client is asynchronous; its requests run on fsspec's own loop."""
 
     def part(self, start: int, end: int) -> Part:
         from fsspec.asyn import sync
@@ -105,6 +100,21 @@ class _Web(Transport):
 
         copied: int = sync(self._fs.loop, self._whole, target)
         return copied
+
+    @abstractmethod
+    async def _part(self, start: int, end: int) -> Part: ...
+
+    @abstractmethod
+    async def _whole(self, target: IO[bytes]) -> int: ...
+
+
+class _Web(_Async):
+    """HTTP. No HEAD: addresses that are signed for GET refuse it."""
+
+    def __init__(self, *words: Any) -> None:
+        super().__init__(*words)
+        self._at: Any = self._fs.encode_url(self._path)
+        self._named = self._at
 
     async def _part(self, start: int, end: int) -> Part:
         try:
@@ -167,20 +177,8 @@ class _Web(Transport):
         return await session.get(self._at, **{"timeout": timeout, **options, "headers": headers})
 
 
-class _S3(Transport):
+class _S3(_Async):
     """S3. No HEAD, and no VersionId, which takes a permission of its own."""
-
-    def part(self, start: int, end: int) -> Part:
-        from fsspec.asyn import sync
-
-        found: Part = sync(self._fs.loop, self._part, start, end)
-        return found
-
-    def whole(self, target: IO[bytes]) -> int:
-        from fsspec.asyn import sync
-
-        copied: int = sync(self._fs.loop, self._whole, target)
-        return copied
 
     async def _part(self, start: int, end: int) -> Part:
         try:
