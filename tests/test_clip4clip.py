@@ -217,7 +217,7 @@ def test_frames_of_another_kind_are_refused_with_what_came(frames, got, encoders
 
 
 def test_more_frames_than_the_head_has_positions_are_refused(encoders):
-    with pytest.raises(ValueError, match="at most 77 frames a clip, got 78"):
+    with pytest.raises(ValueError, match="takes 1 to 77 frames a clip, got 78"):
         encoders["seqTransf"].encode_video(clips(1, 78))
     assert encoders["meanP"].encode_video(clips(1, 78)).shape == (1, make.DIM)
 

@@ -73,7 +73,7 @@ def rows(*uris, **columns) -> pa.Table:
 def decoded(stage: Decode, table: pa.Table) -> pa.Table:
     tables = list(stage(table))
     for each in tables:
-        assert each.schema.equals(schema.clips({schema.ALONE: SPEC.shape}, METADATA))
+        assert each.schema.equals(schema.clips({schema.ALONE: SPEC.tensor}, METADATA))
     return pa.concat_tables(tables)
 
 
@@ -93,6 +93,7 @@ def test_videos_become_clips_with_their_facts_and_metadata(videos, stage):
         "end_s": 2.0,
         "uri": str(videos / "good.mp4"),
         "frames": 4,
+        "valid_frames": 4,
         "duration_s": 2.0,
         "fps": 24.0,
         "width": 160,

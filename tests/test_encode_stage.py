@@ -33,7 +33,7 @@ def stage(spec):
 
 def clips(spec, rows: list[dict]) -> pa.Table:
     """A table as decode makes it; `pixels` None is a failure."""
-    wanted = schema.clips({schema.ALONE: spec.clip.shape}, METADATA)
+    wanted = schema.clips({schema.ALONE: spec.clip.tensor}, METADATA)
     arrays = []
     for field in wanted:
         if field.name == "pixels":
@@ -55,6 +55,7 @@ def good(video: str, seed: int, frames: int = 4, **changes) -> dict:
         "segments": 1,
         "uri": f"/v/{video}.mp4",
         "frames": frames,
+        "valid_frames": frames,
         "caption": f"this is {video}",
         "pixels": draw.integers(0, 256, (4, 16, 16, 3), np.uint8),
     }
@@ -94,7 +95,7 @@ def test_repeated_frames_of_a_clip_that_is_not_masked_count(weights):
     """Where a short clip repeats frames, `frames` says how many differ, not how many count."""
     spec = registry.describe("clip4clip", weights).sampled(kind="uniform", count=4)
     stage = Encode(EncodeSettings(spec=spec, device="cpu", threads=1))
-    row = good("a", 1, frames=2)
+    row = good("a", 1, frames=2, valid_frames=4)
     encoder = registry.load(spec, "cpu", "float32")
     (found,) = embeddings(stage(clips(spec, [row])))
     np.testing.assert_allclose(found, encoder.encode_video(row["pixels"][None])[0], atol=1e-6)

@@ -216,8 +216,8 @@ def test_the_stages_give_each_encoder_its_own_frames_of_every_segment(
     monkeypatch.setenv("DRILL_LOG", str(tmp_path / "log"))
     (table,) = decode({"wide": "wide", "small": "small"}, segmentation=cut)(rows(videos))
     assert len((tmp_path / "log").read_text().split()) == len(videos)
-    shapes = {name: spec.clip.shape for name, spec in specs.items()}
-    assert table.schema.equals(schema.clips(shapes, METADATA))
+    tensors = {name: spec.clip.tensor for name, spec in specs.items()}
+    assert table.schema.equals(schema.clips(tensors, METADATA))
     for label in specs:
         table = encode(table, specs, label, label)
     for label in specs:
@@ -318,7 +318,7 @@ def test_encoders_are_named_alike_by_flag_yaml_and_python():
         ("a,b", "p.pt", "does not say which of several encoders it is for; write --weights a=p.pt"),
         ("a,b", "c=p.pt", "--weights names 'c', which is no encoder of this job; there are: a, b"),
         ("a,b", "a=p,a=q", "--weights names 'a' twice"),
-        ("a", ["p", "q"], "--weights is there 2 times; a takes one PATH"),
+        ("a", ["p", "q"], "--weights is there 2 times; a takes one"),
         ("", None, "--encoder: expected a name"),
         (3, None, "--encoder: expected a name or a list of names, got 3"),
     ],

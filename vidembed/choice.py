@@ -30,11 +30,14 @@ def one_or_a_list(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One encoder of a job. label: of its columns and its run; weights: None for its own."""
+    """One encoder of a job. label: of its columns and its run; weights, preset: None for its
+    own.
+    """
 
     label: str
     encoder: str
     weights: str | None
+    preset: str | None = None
 
     @property
     def name(self) -> str:
@@ -43,15 +46,26 @@ class Choice:
 
     @classmethod
     def of(
-        cls, encoder: str | tuple[str, ...], weights: str | tuple[str, ...] | None
+        cls,
+        encoder: str | tuple[str, ...],
+        weights: str | tuple[str, ...] | None,
+        preset: str | tuple[str, ...] | None = None,
     ) -> tuple[Choice, ...]:
-        """What --encoder and --weights say together. Raises ValueError."""
+        """What --encoder, --weights and --preset say together. Raises ValueError."""
         if isinstance(encoder, str):
-            return (cls._alone(encoder, weights),)
+            label, name = _split(encoder)
+            if label:
+                raise ValueError(
+                    f"--encoder {encoder}: a label tells several encoders apart; for one write "
+                    f"--encoder {name}"
+                )
+            return (
+                cls(ALONE, name, _alone(name, "weights", weights), _alone(name, "preset", preset)),
+            )
         encoders: dict[str, str] = {}
         for word in encoder:
-            label, _, name = word.rpartition(":")
-            label = label or name
+            label, name = _split(word)
+            label = label or name.rpartition(":")[2]
             if label in encoders:
                 raise ValueError(
                     f"--encoder names {label!r} twice; label them apart, as in "
@@ -63,19 +77,29 @@ class Choice:
                     f"digits, '.', '_' and '-'"
                 )
             encoders[label] = name
-        given = _by_label(weights, list(encoders))
-        return tuple(cls(label, name, given.get(label)) for label, name in encoders.items())
+        files = _by_label("weights", weights, list(encoders))
+        presets = _by_label("preset", preset, list(encoders))
+        return tuple(
+            cls(label, name, files.get(label), presets.get(label))
+            for label, name in encoders.items()
+        )
 
-    @classmethod
-    def _alone(cls, encoder: str, weights: str | tuple[str, ...] | None) -> Choice:
-        if ":" in encoder:
-            raise ValueError(
-                f"--encoder {encoder}: a label tells several encoders apart; for one write "
-                f"--encoder {encoder.rpartition(':')[2]}"
-            )
-        if isinstance(weights, tuple):
-            raise ValueError(f"--weights is there {len(weights)} times; {encoder} takes one PATH")
-        return cls(ALONE, encoder, weights)
+
+def _split(word: str) -> tuple[str, str]:
+    """`LABEL:NAME` to label and name. A name may itself be `package.module:Class`; classes, unlike
+    the encoders of the table, begin with a capital letter.
+    """
+    first, _, last = word.rpartition(":")
+    if last[:1].isupper() and first:
+        label, _, module = first.rpartition(":")
+        return label, f"{module}:{last}"
+    return first, last
+
+
+def _alone(name: str, flag: str, value: str | tuple[str, ...] | None) -> str | None:
+    if isinstance(value, tuple):
+        raise ValueError(f"--{flag} is there {len(value)} times; {name} takes one")
+    return value
 
 
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -83,23 +107,23 @@ _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _TAKEN = frozenset(["logs"])
 
 
-def _by_label(weights: str | tuple[str, ...] | None, labels: list[str]) -> dict[str, str]:
-    """`a=PATH,b=PATH`; a comma that no `NAME=` follows belongs to the path."""
+def _by_label(flag: str, value: str | tuple[str, ...] | None, labels: list[str]) -> dict[str, str]:
+    """`a=VALUE,b=VALUE`; a comma that no `NAME=` follows belongs to the value."""
     found: dict[str, str] = {}
-    for item in (weights,) if isinstance(weights, str) else weights or ():
+    for item in (value,) if isinstance(value, str) else value or ():
         for word in re.split(r",(?=[\w.-]+=)", item):
-            label, equals, path = (part.strip() for part in word.partition("="))
+            label, equals, rest = (part.strip() for part in word.partition("="))
             if not equals:
                 raise ValueError(
-                    f"--weights {word} does not say which of several encoders it is for; write "
-                    f"--weights {labels[0]}={word}"
+                    f"--{flag} {word} does not say which of several encoders it is for; write "
+                    f"--{flag} {labels[0]}={word}"
                 )
             if label not in labels:
                 raise ValueError(
-                    f"--weights names {label!r}, which is no encoder of this job; there are: "
+                    f"--{flag} names {label!r}, which is no encoder of this job; there are: "
                     f"{', '.join(labels)}"
                 )
             if label in found:
-                raise ValueError(f"--weights names {label!r} twice; give one PATH for each encoder")
-            found[label] = path
+                raise ValueError(f"--{flag} names {label!r} twice; give one for each encoder")
+            found[label] = rest
     return found

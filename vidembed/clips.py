@@ -8,9 +8,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-SamplingKind = Literal["uniform", "fps", "clip4clip", "fast", "keyframes"]
+SamplingKind = Literal["uniform", "fps", "ffmpeg_fps", "clip4clip", "fast", "keyframes"]
 Aspect = Literal["coded", "display"]
-Interpolation = Literal["bicubic", "bilinear"]
+Pad = Literal["repeat", "mask", "black"]
+Fit = Literal["crop", "squash", "square"]
+Scaler = Literal[
+    "bicubic", "bilinear", "lanczos", "cv2_bilinear", "torch_bilinear", "torch_bilinear_uint8"
+]
+PixelType = Literal["uint8", "float32"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,23 +25,46 @@ class Sampling:
     kind:
         `uniform`: of n frames in presentation order the indices `int(linspace(0, n - 1, count))`.
         `fps`: a grid of one frame every 1/fps seconds, `uniform` over it where it is longer.
+        `ffmpeg_fps`: the same grid with the frames that ffmpeg's filter of that name takes, those
+        whose time rounds to a point of the grid; its first `count`.
         `clip4clip`: the extractor of the CLIP4Clip paper, with its own integer arithmetic.
         `fast`: each index of `uniform` moved within half its slot, (n - 1) / (count - 1) / 2
         frames, to the one that costs least to decode.
         `keyframes`: for each index of `uniform` the nearest keyframe of the window; `fast` where
         the window has none.
-    count: frames in a clip.
-    fps: frames per second of the grid of `fps` and `clip4clip`.
-    pad: where there are fewer frames than count, `repeat` the last one, or `mask`: zeros after
-        normalisation that the encoder leaves out.
+    count: frames in a clip, or in each of its windows.
+    fps: frames per second of the grid of `fps`, `ffmpeg_fps` and `clip4clip`.
+    pad: where there are fewer frames than count, `repeat` the last one, `mask`: zeros after
+        normalisation that the encoder leaves out, or `black`: black frames that count.
+    windows, seconds, tail: a clip of several views. `windows` windows of `seconds` each are spread
+        evenly over the video or segment, the first at its start and the last so that it ends `tail`
+        seconds before its end; a single one lies in the middle. Each has `count` frames by `kind`,
+        and the encoder's vector is the mean over the windows. seconds None: one window, the whole.
     """
 
     kind: SamplingKind
     count: int
     fps: float = 1.0
-    pad: Literal["repeat", "mask"] = "repeat"
+    pad: Pad = "repeat"
+    windows: int = 1
+    seconds: float | None = None
+    tail: float = 0.0
+
+    @property
+    def total(self) -> int:
+        """Frames that cross from decode to encode for one clip."""
+        return self.count * self.windows
+
+    def starts(self, begin: float, end: float) -> list[float]:
+        """Where the windows of [begin, end) seconds begin."""
+        room = max(0.0, end - begin - (self.seconds or end - begin) - self.tail)
+        if self.windows == 1:
+            return [begin + room / 2]
+        return [begin + room * k / (self.windows - 1) for k in range(self.windows)]
 
     def __post_init__(self) -> None:
+        if self.windows < 1 or (self.windows > 1 and (self.seconds is None or self.pad == "mask")):
+            raise ValueError("several windows need their length in seconds, and cannot be masked")
         if self.count < 1:
             raise ValueError(f"a clip has at least one frame, got count={self.count}")
         if self.fps <= 0:
@@ -45,16 +73,28 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resize:
-    """How a decoded frame becomes the encoder's input: short side to `short_side` pixels with
-    Pillow's `interpolation`, then a centre crop of `crop` x `crop`.
+    """How a decoded frame becomes the encoder's input of `crop` x `crop` pixels.
 
-    The long side is `int(short_side * long / short)`; the crop's offset is rounded half to even,
-    as torchvision does (Pillow-based processors that floor differ by one pixel at some sizes).
+    fit: `crop` scales the short side to `short_side`, then crops the centre; `squash` scales both
+        sides to `crop`; `square` crops the largest square from the centre, then scales it.
+    interpolation: whose arithmetic scales. `bicubic`, `bilinear`, `lanczos`: Pillow's, which look
+        at all pixels that an output pixel covers. `cv2_bilinear`: OpenCV's fixed-point one.
+        `torch_bilinear`: torch's between four neighbours, whose float32 result is not rounded;
+        `torch_bilinear_uint8`: the same, rounded.
+    offset: of a crop whose margin is odd: rounded half to even, as torchvision does, or down, as
+        transformers does.
     """
 
     short_side: int
     crop: int
-    interpolation: Interpolation = "bicubic"
+    interpolation: Scaler = "bicubic"
+    fit: Fit = "crop"
+    offset: Literal["round", "floor"] = "round"
+
+    @property
+    def pixel_type(self) -> PixelType:
+        """Of what comes out: 0 to 255 either way."""
+        return "float32" if self.interpolation == "torch_bilinear" else "uint8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +111,27 @@ class ClipSpec:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Frames, height, width, channels of a clip; uint8 RGB."""
-        return (self.sampling.count, self.resize.crop, self.resize.crop, 3)
+        """Frames (those of all windows, one after the other), height, width, channels of a clip;
+        RGB, 0 to 255.
+        """
+        return (self.sampling.total, self.resize.crop, self.resize.crop, 3)
+
+    @property
+    def tensor(self) -> tuple[tuple[int, int, int, int], PixelType]:
+        """Shape and type of a clip's pixels on their way from decode to encode."""
+        return self.shape, self.resize.pixel_type
 
     def describe(self) -> dict[str, Any]:
-        """As plain values: part of the fingerprint, and what `run.json` shows."""
-        return asdict(self)
+        """As plain values: part of the fingerprint, and what `run.json` shows.
+
+        What came after the first release is left out at its default: fingerprints stay.
+        """
+        plain = asdict(self)
+        for part, defaults in _LATER.items():
+            for name, default in defaults.items():
+                if plain[part][name] == default:
+                    del plain[part][name]
+        return plain
 
     @classmethod
     def parse(cls, description: dict[str, Any]) -> ClipSpec:
@@ -86,6 +141,12 @@ class ClipSpec:
             resize=Resize(**description["resize"]),
             aspect=description["aspect"],
         )
+
+
+_LATER: dict[str, dict[str, Any]] = {
+    "sampling": {"windows": 1, "seconds": None, "tail": 0.0},
+    "resize": {"fit": "crop", "offset": "round"},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

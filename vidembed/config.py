@@ -182,6 +182,11 @@ class EmbedConfig(MilvusOptions):
         "file, folder, address or hub id; with several encoders LABEL=PATH, comma separated "
         "[default: the encoder's own]",
     )
+    preset: Paths = _option(
+        None,
+        "a named sampling and preprocessing, see `vidembed encoders NAME`; with several encoders "
+        "LABEL=PRESET, comma separated [default: that of the weights]",
+    )
     frames: int | None = _option(None, "frames a clip [default: the encoder's own]", ge=1, le=4096)
     sampling: Literal["uniform", "fps", "clip4clip", "fast", "keyframes"] | None = _option(
         None, "which frames [default: the encoder's own]"
@@ -253,7 +258,7 @@ class EmbedConfig(MilvusOptions):
     @property
     def choices(self) -> tuple[Choice, ...]:
         """The encoders, in their order."""
-        return Choice.of(self.encoder, self.weights)
+        return Choice.of(self.encoder, self.weights, self.preset)
 
     def alone(self, choice: Choice) -> EmbedConfig:
         """The options with which one encoder would go into its run by itself."""
@@ -265,6 +270,7 @@ class EmbedConfig(MilvusOptions):
                 "out": sources.join(self.out, choice.label),
                 "encoder": choice.encoder,
                 "weights": choice.weights,
+                "preset": choice.preset,
                 "collection": f"{self.collection}_{name}",
             }
         )

@@ -1,4 +1,4 @@
-"""The reference resize and crop of uint8 frames, with Pillow, exact to the last bit.
+"""The reference resize and crop of uint8 frames, exact to the last bit where it is integer.
 
 Below decode and encode, which both need it: decode so that frames cross the object store at the
 encoder's input size, encode for frames of any size that a caller hands in.
@@ -6,7 +6,8 @@ encoder's input size, encode for frames of any size that a caller hands in.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -14,60 +15,117 @@ from PIL import Image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vidembed.clips import Interpolation, Resize
+    from vidembed.clips import Resize, Scaler
 
-_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+    Pixels = NDArray[Any]  # uint8, or float32 where a resize is computed in it
+
+_PILLOW = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+}
 
 
-def resized_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+def resized_size(
+    height: int, width: int, short_side: int, interpolation: Scaler = "bicubic"
+) -> tuple[int, int]:
     """Height and width after the short side becomes `short_side` pixels.
+
+    The long one is truncated, as torchvision's Resize does; pytorchvideo's ShortSideScale divides
+    first, which at some sizes is one pixel less.
 
     >>> resized_size(240, 320, 224)
     (224, 298)
     """
-    if height <= width:
-        return short_side, max(1, int(short_side * width / height))
-    return max(1, int(short_side * height / width)), short_side
+    short, long = sorted((height, width))
+    if interpolation == "torch_bilinear":
+        other = max(1, math.floor((long / short) * short_side))
+    else:
+        other = max(1, int(short_side * long / short))
+    return (short_side, other) if height <= width else (other, short_side)
 
 
-def crop_offset(length: int, crop: int) -> int:
-    """Where a centre crop begins: rounded half to even, as torchvision's CenterCrop does.
+def crop_offset(length: int, crop: int, offset: Literal["round", "floor"] = "round") -> int:
+    """Where a centre crop begins: rounded half to even, as torchvision's CenterCrop does, or down.
 
-    >>> crop_offset(227, 224), crop_offset(229, 224)
-    (2, 2)
+    >>> crop_offset(227, 224), crop_offset(229, 224), crop_offset(227, 224, "floor")
+    (2, 2, 1)
     """
-    return round((length - crop) / 2)
+    return (length - crop) // 2 if offset == "floor" else round((length - crop) / 2)
 
 
-def prepare(frames: NDArray[np.uint8], resize: Resize) -> NDArray[np.uint8]:
-    """Frames uint8 [n, height, width, 3] to uint8 [n, crop, crop, 3]."""
+def prepare(frames: NDArray[np.uint8], resize: Resize) -> Pixels:
+    """Frames uint8 [n, height, width, 3] to `resize.pixel_type` [n, crop, crop, 3], 0 to 255."""
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
         raise ValueError(
             f"expected uint8 frames [n, height, width, 3], got {frames.dtype} {frames.shape}"
         )
-    out = np.empty((len(frames), resize.crop, resize.crop, 3), np.uint8)
+    out = np.empty((len(frames), resize.crop, resize.crop, 3), resize.pixel_type)
     for i, frame in enumerate(frames):
         prepare_frame(frame, resize, out[i])
     return out
 
 
-def prepare_frame(frame: NDArray[np.uint8], resize: Resize, out: NDArray[np.uint8]) -> None:
-    """One frame uint8 [height, width, 3] into `out` uint8 [crop, crop, 3]."""
-    height, width = resized_size(frame.shape[0], frame.shape[1], resize.short_side)
-    if height < resize.crop or width < resize.crop:
+def prepare_frame(frame: NDArray[np.uint8], resize: Resize, out: Pixels) -> None:
+    """One frame uint8 [height, width, 3] into `out`, `resize.pixel_type` [crop, crop, 3]."""
+    crop, scaler = resize.crop, resize.interpolation
+    if resize.fit == "square":
+        side = min(frame.shape[:2])
+        top, left = (crop_offset(n, side, resize.offset) for n in frame.shape[:2])
+        frame = frame[top : top + side, left : left + side]
+    if resize.fit != "crop":
+        out[...] = scaled(frame, crop, crop, scaler)
+        return
+    height, width = resized_size(frame.shape[0], frame.shape[1], resize.short_side, scaler)
+    if height < crop or width < crop:
         raise ValueError(
-            f"a crop of {resize.crop} does not fit into {height}x{width}; "
+            f"a crop of {crop} does not fit into {height}x{width}; "
             f"short_side {resize.short_side} must not be smaller than the crop"
         )
-    scaled = _scale(frame, height, width, resize.interpolation)
-    top, left = crop_offset(height, resize.crop), crop_offset(width, resize.crop)
-    out[...] = scaled[top : top + resize.crop, left : left + resize.crop]
+    whole = scaled(frame, height, width, scaler)
+    top, left = crop_offset(height, crop, resize.offset), crop_offset(width, crop, resize.offset)
+    out[...] = whole[top : top + crop, left : left + crop]
 
 
-def _scale(
-    frame: NDArray[np.uint8], height: int, width: int, interpolation: Interpolation
-) -> NDArray[np.uint8]:
+def scaled(frame: NDArray[np.uint8], height: int, width: int, scaler: Scaler) -> Pixels:
+    """A frame uint8 [h, w, 3] at another size, as this scaler computes it."""
     if frame.shape[:2] == (height, width):
         return frame
-    image = Image.fromarray(np.ascontiguousarray(frame))
-    return np.asarray(image.resize((width, height), _FILTERS[interpolation]))
+    if scaler in _PILLOW:
+        image = Image.fromarray(np.ascontiguousarray(frame))
+        return np.asarray(image.resize((width, height), _PILLOW[scaler]))
+    if scaler == "cv2_bilinear":
+        return _cv2_bilinear(frame, height, width)
+    found = _torch_bilinear(frame, height, width)
+    return found if scaler == "torch_bilinear" else np.rint(found).astype(np.uint8)
+
+
+def _torch_bilinear(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
+    """As torch.nn.functional.interpolate(mode="bilinear", align_corners=False) of float32."""
+    above, below, down = _neighbours(frame.shape[0], height)
+    left, right, across = _neighbours(frame.shape[1], width)
+    rows = frame[np.union1d(above, below)].astype(np.float32)
+    place = np.zeros(frame.shape[0], np.int64)
+    place[np.union1d(above, below)] = np.arange(len(rows))
+    x = across[None, :, None]
+    lines = rows[:, left] * (np.float32(1) - x) + rows[:, right] * x
+    y = down[:, None, None]
+    found: NDArray[np.float32] = lines[place[above]] * (np.float32(1) - y) + lines[place[below]] * y
+    return found
+
+
+def _neighbours(
+    before: int, after: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """For each output position the two input ones, and the weight of the second, float32."""
+    step = np.float32(before) / np.float32(after)
+    middle = np.arange(after).astype(np.float32) + np.float32(0.5)
+    at = np.asarray(np.maximum(middle * step - np.float32(0.5), 0), np.float32)
+    first = np.minimum(at.astype(np.int64), before - 1)
+    second = np.minimum(first + 1, before - 1)
+    weight: NDArray[np.float32] = at - first.astype(np.float32)
+    return first, second, weight
+
+
+def _cv2_bilinear(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    raise NotImplementedError

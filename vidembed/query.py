@@ -67,7 +67,7 @@ def spec_of(run: Run, weights: str | None = None) -> EncoderSpec:
     """
     identity = run.identity
     name, own = str(identity["encoder"]), str(run.record.get("weights") or "")
-    shipped = registry.entry(name).weights is None
+    shipped = registry.entry(name).shipped
     spec = registry.describe(name, None if shipped else (weights or own))
     if spec.digest != identity["weights"]:
         raise RunMismatchError(
@@ -83,7 +83,7 @@ def _search_collection(config: SearchConfig) -> list[dict[str, Any]]:
     try:
         made = collection.made_for()
         name = config.encoder or made["encoder"]
-        shipped = registry.entry(name).weights is None
+        shipped = registry.entry(name).shipped
         spec = registry.describe(name, None if shipped else (config.weights or made["weights"]))
         spec = spec.prepared(ClipSpec.parse(json.loads(made["clip"])))
         if spec.fingerprint != made["fingerprint"]:

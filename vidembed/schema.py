@@ -48,6 +48,8 @@ _FRAMES = [
     pa.field("width", pa.int32()),
     pa.field("height", pa.int32()),
 ]
+# For the encoder; nobody needs it later.
+_VALID = pa.field("valid_frames", pa.int32())
 _FAILURE = [
     pa.field("stage", pa.string()),
     pa.field("error", pa.string()),
@@ -67,11 +69,12 @@ FAILURES = pa.schema(
 """What could not be embedded, and why. One row a video. Metadata columns follow."""
 
 RESERVED = frozenset(
-    [f.name for f in _CLIP + _VIDEO + _FRAMES + _FAILURE] + ["pixels", "embedding", "skip", "score"]
+    [f.name for f in [*_CLIP, *_VIDEO, *_FRAMES, _VALID, *_FAILURE]]
+    + ["pixels", "embedding", "skip", "score"]
 )
 """Names that vidembed writes; a manifest column of such a name travels as `manifest_NAME`."""
 
-_OWN = frozenset([f.name for f in _FRAMES + _FAILURE] + ["pixels", "embedding", "skip"])
+_OWN = frozenset([f.name for f in [*_FRAMES, _VALID, *_FAILURE]] + ["pixels", "embedding", "skip"])
 _MARK = "@"
 
 
@@ -86,12 +89,17 @@ def is_reserved(name: str) -> bool:
     return name in RESERVED or bool(mark and plain in _OWN)
 
 
-def clips(shapes: Mapping[str, tuple[int, int, int, int]], metadata: pa.Schema) -> pa.Schema:
-    """Decode to encode: a clip's pixels (uint8, frames x height x width x 3) for each label's
-    encoder, or its failure; neither where that encoder does not need the segment.
+def clips(
+    tensors: Mapping[str, tuple[tuple[int, int, int, int], str]], metadata: pa.Schema
+) -> pa.Schema:
+    """Decode to encode: a clip's pixels (frames x height x width x 3, and their type) for each
+    label's encoder, or its failure; neither where that encoder does not need the segment.
     """
-    tensors = {label: pa.fixed_shape_tensor(pa.uint8(), s) for label, s in shapes.items()}
-    return _edge({label: pa.field("pixels", t) for label, t in tensors.items()}, metadata)
+    pixels = {
+        label: pa.field("pixels", pa.fixed_shape_tensor(pa.type_for_alias(kind), shape))
+        for label, (shape, kind) in tensors.items()
+    }
+    return _edge(pixels, metadata)
 
 
 def encoded(before: pa.Schema, label: str, dim: int) -> pa.Schema:
@@ -140,7 +148,7 @@ def _edge(results: Mapping[str, pa.Field], metadata: pa.Schema) -> pa.Schema:
     """A row for each clip; of each encoder its result so far, or a failure."""
     fields = [*_CLIP, *_VIDEO]
     for label, result in results.items():
-        fields += [f.with_name(own(f.name, label)) for f in (*_FRAMES, result, *_FAILURE)]
+        fields += [f.with_name(own(f.name, label)) for f in (*_FRAMES, _VALID, result, *_FAILURE)]
     return pa.schema([*fields, *metadata])
 
 

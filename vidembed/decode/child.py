@@ -22,12 +22,10 @@ from vidembed.decode.video import Visit, plan_clips
 from vidembed.errors import ClipError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from vidembed.decode.limits import Limits
     from vidembed.decode.protocol import Request, Share
     from vidembed.decode.video import ClipPlan, Video
+    from vidembed.pixels import Pixels
 
 _PR_SET_PDEATHSIG = 1
 
@@ -74,7 +72,7 @@ def answer(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
 def _decode(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
     def fill(video: Video) -> Answer:
         parts = [_Part(share, _plans(video, request, share)) for share in request.shares]
-        pixels, on_disk = shared.writable([part.shape for part in parts])
+        pixels, on_disk = shared.writable([part.tensor for part in parts])
         for part, place in zip(parts, pixels, strict=True):
             part.begin(place)
         wanted = sum(_fill(video, request, some) for some in _by_aspect(parts, video))
@@ -105,11 +103,11 @@ class _Part:
         self.spec = share.spec
         self.segments = len(plans)
         self.plans = {k: plan for k, plan in enumerate(plans) if k not in share.skip}
-        self.shape = (len(self.plans), *share.spec.shape)
+        self.tensor = share.tensor(len(self.plans))
         self.clips: list[Filled] = []
         self.size = (0, 0)
 
-    def begin(self, pixels: NDArray[np.uint8]) -> None:
+    def begin(self, pixels: Pixels) -> None:
         self.clips = [
             Filled(plan.indices, place, self.spec.resize)
             for plan, place in zip(self.plans.values(), pixels, strict=True)
@@ -119,7 +117,7 @@ class _Part:
     def facts(self) -> tuple[ClipFacts, ...]:
         height, width = self.size
         return tuple(
-            ClipFacts(k, plan.start_s, plan.end_s, clip.clean, width, height)
+            ClipFacts(k, plan.start_s, plan.end_s, clip.clean, len(clip.indices), width, height)
             for (k, plan), clip in zip(self.plans.items(), self.clips, strict=True)
         )
 

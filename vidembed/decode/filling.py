@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vidembed.decode.sampling import BLACK
 from vidembed.decode.video import damaged
 from vidembed.pixels import prepare_frame
 
@@ -16,23 +17,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vidembed.clips import Resize
+    from vidembed.pixels import Pixels
 
 
 @dataclass(slots=True)
 class Filled:
-    """One clip: `pixels` uint8 [frames, height, width, 3], to hold the frames `indices` int64 [at
-    most frames]. missing: those that cannot be had.
+    """One clip: `pixels` uint8 or float32 [frames, height, width, 3], to hold the frames `indices`
+    int64 [at most frames]. missing: those that cannot be had.
     """
 
     indices: NDArray[np.int64]
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     resize: Resize
     missing: list[int] = field(default_factory=list)
     distinct: int = 0
 
     def __post_init__(self) -> None:
-        self.distinct = len(set(self.indices.tolist()))
+        self.distinct = len(set(self.indices.tolist()) - {BLACK})
         self.pixels[len(self.indices) :] = 0
+        self.pixels[: len(self.indices)][self.indices == BLACK] = 0
 
     @property
     def clean(self) -> int:
@@ -41,7 +44,7 @@ class Filled:
 
     def mend(self) -> None:
         """Put the nearest frame where one is missing."""
-        whole = np.flatnonzero(~np.isin(self.indices, self.missing))
+        whole = np.flatnonzero(~np.isin(self.indices, [*self.missing, BLACK]))
         for t in np.flatnonzero(np.isin(self.indices, self.missing)):
             nearest = whole[np.argmin(np.abs(self.indices[whole] - self.indices[t]))]
             self.pixels[t] = self.pixels[nearest]
@@ -59,7 +62,8 @@ class Filling:
         self._places: dict[int, list[tuple[int, int]]] = {}
         for c, clip in enumerate(clips):
             for t, index in enumerate(clip.indices.tolist()):
-                self._places.setdefault(index, []).append((c, t))
+                if index != BLACK:
+                    self._places.setdefault(index, []).append((c, t))
         self.wanted = np.array(sorted(self._places), np.int64)
         self.size = (0, 0)
 
@@ -71,7 +75,7 @@ class Filling:
                 self._clips[c].missing.append(index)
             return
         self.size = (frame.shape[0], frame.shape[1])
-        prepared: dict[Resize, NDArray[np.uint8]] = {}
+        prepared: dict[Resize, Pixels] = {}
         for c, t in places:
             clip = self._clips[c]
             if clip.resize in prepared:

@@ -24,6 +24,11 @@ class Share:
     spec: ClipSpec
     skip: frozenset[int] = frozenset()
 
+    def tensor(self, clips: int) -> tuple[tuple[int, ...], str]:
+        """Shape and type of the pixels of so many clips."""
+        shape, kind = self.spec.tensor
+        return (clips, *shape), kind
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -48,14 +53,15 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class ClipFacts:
     """One clip of an answer; its pixels are at its place in the shared file. frames: how many
-    different ones were truly decoded for it; the rest repeats them or is padding. width, height:
-    of a frame, upright, before it was scaled.
+    different ones were truly decoded for it; the rest repeats them or is padding. valid: its
+    leading frames that are no padding. width, height: of a frame, upright, before it was scaled.
     """
 
     segment: int
     start_s: float
     end_s: float
     frames: int
+    valid: int
     width: int
     height: int
 

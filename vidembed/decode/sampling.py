@@ -19,20 +19,40 @@ if TYPE_CHECKING:
     Rule = Callable[[Sampling, VideoFacts, int, int], NDArray[np.int64]]
 
 
-def sample(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
-    """Frame indices, ascending, of the clip over the frames [first, last) of a video.
+BLACK = -1
+"""In the place of a frame's index: a black frame."""
 
-    At most `sampling.count`; fewer only where the window has fewer and `pad` is `mask`. A frame
-    may occur twice where `pad` is `repeat`. The window must not be empty.
+
+def sample(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
+    """Frame indices of the clip over the frames [first, last) of a video, ascending in each window.
+
+    `sampling.total` of them; fewer only where there are fewer and `pad` is `mask`. A frame may
+    occur twice where `pad` is `repeat`; where it is `black`, BLACK stands for the frames that are
+    missing. The window must not be empty.
     """
     if last <= first:
         raise ValueError(f"an empty window: frames [{first}, {last})")
+    if sampling.seconds is None:
+        return _window(sampling, facts, first, last)
+    begin = float(facts.times[first])
+    end = float(facts.times[last]) if last < facts.n_frames else facts.duration_s
+    found = []
+    for start in sampling.starts(begin, end):
+        least, most = facts.between(start, min(start + sampling.seconds, end))
+        # Between two frames there is none that begins: the one that is showing.
+        least = max(first, min(least, last - 1))
+        found.append(_window(sampling, facts, least, max(least + 1, min(most, last))))
+    return np.concatenate(found)
+
+
+def _window(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
     indices = _RULES[sampling.kind](sampling, facts, first, last)
     if len(indices) > sampling.count:
         indices = indices[spread(len(indices), sampling.count)]
     missing = sampling.count - len(indices)
-    if missing and sampling.pad == "repeat":
-        indices = np.concatenate([indices, np.repeat(indices[-1:], missing)])
+    if missing and sampling.pad != "mask":
+        filler = indices[-1:] if sampling.pad == "repeat" else np.array([BLACK])
+        indices = np.concatenate([indices, np.repeat(filler, missing)])
     return indices
 
 
@@ -54,6 +74,15 @@ def _fps(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArra
     times = facts.times[first:last]
     grid = np.arange(times[0], times[-1] + 1e-6, 1.0 / sampling.fps)
     return first + np.searchsorted(times, grid + 1e-6, side="right").astype(np.int64) - 1
+
+
+def _ffmpeg_fps(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
+    # ffmpeg's filter rounds the time of each frame to the grid, half up, and of those that fall on
+    # one point, or before it, the last is kept.
+    times = facts.times[first:last] - facts.times[first]
+    points = np.floor(times * sampling.fps + 0.5 + 1e-6)
+    grid = np.arange(min(int(points[-1]) + 1, sampling.count))
+    return first + np.searchsorted(points, grid, side="right").astype(np.int64) - 1
 
 
 def _clip4clip(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
@@ -81,6 +110,7 @@ def _keyframes(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> 
 _RULES: dict[str, Rule] = {
     "uniform": _uniform,
     "fps": _fps,
+    "ffmpeg_fps": _ffmpeg_fps,
     "clip4clip": _clip4clip,
     "fast": _fast,
     "keyframes": _keyframes,

@@ -6,7 +6,7 @@ import math
 import mmap
 import os
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    Tensor = tuple[tuple[int, ...], str]
+
 # Beyond this, frames go to disk: a video of a thousand segments must not fill the memory.
 _IN_MEMORY = 256 << 20
+_ALIGNMENT = 8
 
 
 class SharedFrames:
@@ -47,13 +50,13 @@ class SharedFrames:
         os.close(self._memory)
         os.close(self._disk)
 
-    def writable(self, shapes: Sequence[tuple[int, ...]]) -> tuple[list[NDArray[np.uint8]], bool]:
-        """uint8 arrays of these shapes to be filled, which lie one behind the other, and whether
-        they are on disk; what was there is lost.
+    def writable(self, tensors: Sequence[Tensor]) -> tuple[list[NDArray[Any]], bool]:
+        """Arrays of these shapes and types to be filled, which lie one behind the other, and
+        whether they are on disk; what was there is lost.
         """
-        size = sum(map(math.prod, shapes))
+        size = sum(map(_bytes, tensors))
         if size == 0:
-            return _cut(np.empty(0, np.uint8), shapes), False
+            return _cut(np.empty(0, np.uint8), tensors), False
         os.ftruncate(self._disk, 0)
         for descriptor in (self._memory, self._disk) if size <= _IN_MEMORY else (self._disk,):
             try:
@@ -61,26 +64,32 @@ class SharedFrames:
             except OSError:
                 continue
             pixels = np.frombuffer(mmap.mmap(descriptor, size), np.uint8)
-            return _cut(pixels, shapes), descriptor == self._disk
+            return _cut(pixels, tensors), descriptor == self._disk
         raise ClipError("TooLarge", f"no room for {size:,} bytes of frames in the temporary folder")
 
-    def readable(
-        self, shapes: Sequence[tuple[int, ...]], *, on_disk: bool
-    ) -> list[NDArray[np.uint8]]:
+    def readable(self, tensors: Sequence[Tensor], *, on_disk: bool) -> list[NDArray[Any]]:
         """The same, filled, as the other process sees it; to be used before the next is written."""
-        size = sum(map(math.prod, shapes))
+        size = sum(map(_bytes, tensors))
         if size == 0:
-            return _cut(np.empty(0, np.uint8), shapes)
+            return _cut(np.empty(0, np.uint8), tensors)
         descriptor = self._disk if on_disk else self._memory
         buffer = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
-        return _cut(np.frombuffer(buffer, np.uint8), shapes)
+        return _cut(np.frombuffer(buffer, np.uint8), tensors)
 
 
-def _cut(pixels: NDArray[np.uint8], shapes: Sequence[tuple[int, ...]]) -> list[NDArray[np.uint8]]:
-    """Views of these shapes, one behind the other."""
-    ends = np.cumsum([math.prod(shape) for shape in shapes])
-    parts = np.split(pixels, ends[:-1])
-    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+def _bytes(tensor: Tensor) -> int:
+    shape, kind = tensor
+    # Each begins where any type may.
+    return -(-math.prod(shape) * np.dtype(kind).itemsize // _ALIGNMENT) * _ALIGNMENT
+
+
+def _cut(data: NDArray[np.uint8], tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
+    """Views of these shapes and types, one behind the other."""
+    parts = np.split(data, np.cumsum([_bytes(tensor) for tensor in tensors])[:-1])
+    return [
+        part.view(kind)[: math.prod(shape)].reshape(shape)
+        for part, (shape, kind) in zip(parts, tensors, strict=True)
+    ]
 
 
 def _reserve(descriptor: int, size: int) -> None:

@@ -23,12 +23,11 @@ from vidembed.tally import Event, Tally, silent
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from numpy.typing import NDArray
-
     from vidembed.access import Access
     from vidembed.decode.protocol import Answer, ClipFacts
+    from vidembed.pixels import Pixels
 
-    Pieces = dict[str, tuple[ClipFacts, NDArray[np.uint8]]]
+    Pieces = dict[str, tuple[ClipFacts, Pixels]]
 
 # A table of clips is passed on at this size, so that a video of many segments streams.
 _TABLE_BYTES = 64 << 20
@@ -63,8 +62,8 @@ class Decode:
         self._settings = settings
         self._tally = tally
         self._worker = DecodeWorker(settings.limits)
-        shapes = {label: spec.shape for label, spec in settings.specs.items()}
-        self._schema = schema.clips(shapes, settings.metadata)
+        tensors = {label: spec.tensor for label, spec in settings.specs.items()}
+        self._schema = schema.clips(tensors, settings.metadata)
         self._thumbnails = _THUMBNAILS
         self._name = f"decode-{os.uname().nodename}-{os.getpid()}"
 
@@ -103,7 +102,7 @@ class Decode:
 
     def _decode(
         self, row: dict[str, Any], shares: tuple[Share, ...]
-    ) -> tuple[Answer, list[NDArray[np.uint8]]]:
+    ) -> tuple[Answer, list[Pixels]]:
         settings = self._settings
         request = Request(
             uri=row["uri"],
@@ -133,7 +132,7 @@ class Decode:
             return ()
         self._thumbnails -= 1
         (_, frames), *_ = segments[min(segments)].values()
-        image = Image.fromarray(np.asarray(frames[len(frames) // 2]))
+        image = Image.fromarray(np.asarray(frames[len(frames) // 2]).astype(np.uint8))
         image.thumbnail((160, 160))
         data = io.BytesIO()
         image.save(data, "JPEG", quality=80)
@@ -163,9 +162,7 @@ def _shares(row: dict[str, Any], specs: Mapping[str, ClipSpec]) -> dict[str, Sha
     }
 
 
-def _by_segment(
-    labels: list[str], answer: Answer, pixels: list[NDArray[np.uint8]]
-) -> dict[int, Pieces]:
+def _by_segment(labels: list[str], answer: Answer, pixels: list[Pixels]) -> dict[int, Pieces]:
     """Of each segment the clips of the encoders that need it."""
     segments: dict[int, Pieces] = {}
     for label, clips, places in zip(labels, answer.clips, pixels, strict=True):
@@ -182,7 +179,7 @@ class _Batch:
         self._labels = labels
         self._carried = ("video_id", "uri", "start_s", "end_s", *metadata.names)
         self._rows: list[dict[str, Any]] = []
-        self._pixels: list[dict[str, NDArray[np.uint8]]] = []
+        self._pixels: list[dict[str, Pixels]] = []
         self.nbytes = 0
 
     def add_clip(
@@ -200,7 +197,13 @@ class _Batch:
             "fps": answer.fps,
         }
         for label, (clip, frames) in pieces.items():
-            facts |= _owned(label, frames=clip.frames, width=clip.width, height=clip.height)
+            facts |= _owned(
+                label,
+                frames=clip.frames,
+                valid_frames=clip.valid,
+                width=clip.width,
+                height=clip.height,
+            )
             self.nbytes += frames.nbytes
         self._rows.append(facts)
         # Copies: the views into the shared file are gone with the next video.
@@ -240,10 +243,10 @@ def _owned(label: str, **values: Any) -> dict[str, Any]:
     return {schema.own(name, label): value for name, value in values.items()}
 
 
-def _tensors(clips: list[NDArray[np.uint8] | None], kind: pa.DataType) -> pa.Array:
-    """uint8 clips to one fixed-shape tensor array, null where there is none."""
+def _tensors(clips: list[Pixels | None], kind: pa.DataType) -> pa.Array:
+    """Clips to one fixed-shape tensor array, null where there is none."""
     length = int(np.prod(kind.shape))
-    values = np.zeros((len(clips), length), np.uint8)
+    values = np.zeros((len(clips), length), kind.value_type.to_pandas_dtype())
     for i, clip in enumerate(clips):
         if clip is not None:
             values[i] = clip.reshape(-1)

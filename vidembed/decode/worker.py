@@ -17,10 +17,8 @@ from vidembed.decode.shared import SharedFrames
 from vidembed.errors import ClipError, RunError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from vidembed.decode.protocol import Request
+    from vidembed.pixels import Pixels
 
 _START_SECONDS = 120.0
 _POLL_SECONDS = 0.05
@@ -40,9 +38,9 @@ class DecodeWorker:
         self._child: _Child | None = None
         self._served = 0
 
-    def decode(self, request: Request) -> tuple[Answer, list[NDArray[np.uint8]]]:
-        """All clips of a video, and of each share their pixels uint8 [clips, frames, height, width,
-        3].
+    def decode(self, request: Request) -> tuple[Answer, list[Pixels]]:
+        """All clips of a video, and of each share their pixels [clips, frames, height, width, 3],
+        of the type that its encoder wants.
 
         The pixels are a view that is valid until the next call. Raises ClipError; `Timeout`,
         `DecoderCrash` and `TooLarge` after the child has been killed or has died.
@@ -65,11 +63,11 @@ class DecodeWorker:
             ) from error
         if answer.kind is not None:
             raise ClipError(answer.kind, answer.message or "")
-        shapes = [
-            (len(clips), *share.spec.shape)
+        tensors = [
+            share.tensor(len(clips))
             for share, clips in zip(request.shares, answer.clips, strict=True)
         ]
-        return answer, child.frames.readable(shapes, on_disk=answer.on_disk)
+        return answer, child.frames.readable(tensors, on_disk=answer.on_disk)
 
     def close(self) -> None:
         """End the child: by closing its input, and by force if that does not help."""

@@ -3,83 +3,31 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from vidembed import sources
-from vidembed.errors import ConfigError
+from vidembed.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
+    from vidembed.encode.entry import Entry
     from vidembed.encode.spec import Encoder, EncoderSpec
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One row of the table of encoders.
-
-    weights: what `--weights` is where it is not given; None: shipped. obtain: how to get weights.
-    """
-
-    name: str
-    package: str
-    modalities: tuple[str, ...]
-    dim: str
-    frames: str
-    size: str
-    metric: str
-    sampling: str
-    parameters: str
-    weights: str | None
-    licence: str
-    source: str
-    obtain: str
+_FAMILIES = ("clip4clip",)
 
 
-_CLIP4CLIP = "vidembed.encode.clip4clip"
+def _entries() -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for family in _FAMILIES:
+        module = importlib.import_module(f"vidembed.encode.{family}.entries")
+        found |= {row.name: row for row in module.ENTRIES}
+    return found
 
-ENTRIES: dict[str, Entry] = {
-    e.name: e
-    for e in (
-        Entry(
-            name="clip4clip",
-            package=_CLIP4CLIP,
-            modalities=("video", "text"),
-            dim="512",
-            frames="12",
-            size="224",
-            metric="COSINE",
-            sampling="CLIP4Clip files: 1 fps, at most 12, masked; Hugging Face: 12 uniform",
-            parameters="151 M (meanP) to 164 M (seqTransf)",
-            weights="Searchium-ai/clip4clip-webvid150k",
-            licence="the weights' own (CLIP and CLIP4Clip code: MIT)",
-            source="arXiv 2104.08860, github.com/ArrowLuo/CLIP4Clip",
-            obtain=(
-                "A pytorch_model.bin.N that CLIP4Clip's training wrote (meanP, seqLSTM, seqTransf; "
-                "ViT-B/32 or B/16), or the folder or hub id of any Hugging Face CLIP. Without "
-                "--weights: `hf download Searchium-ai/clip4clip-webvid150k --local-dir "
-                "clip4clip-webvid150k`, then --weights clip4clip-webvid150k."
-            ),
-        ),
-        Entry(
-            name="clip4clip-tiny",
-            package=_CLIP4CLIP,
-            modalities=("video", "text"),
-            dim="128",
-            frames="8",
-            size="64",
-            metric="COSINE",
-            sampling="8 uniform",
-            parameters="3.1 M",
-            weights=None,
-            licence="Apache-2.0",
-            source="trained by this project on drawn clips; for trying and testing only",
-            obtain="Shipped. It knows drawn shapes, not real footage.",
-        ),
-    )
-}
+
+ENTRIES: dict[str, Entry] = _entries()
 
 
 def entry(name: str) -> Entry:
@@ -90,19 +38,23 @@ def entry(name: str) -> Entry:
         raise ConfigError(f"no encoder {name!r}; there are: {', '.join(ENTRIES)}") from None
 
 
-def describe(name: str, weights: str | None = None) -> EncoderSpec:
+def describe(name: str, weights: str | None = None, preset: str | None = None) -> EncoderSpec:
     """The spec of an encoder with these weights, checked name for name, nothing loaded.
 
+    preset: one of its named ways of sampling and preprocessing; None: that of the weights.
     Raises ConfigError for an unknown name, WeightsError for weights that are absent or do not fit.
     """
     row = entry(name)
-    if row.weights is None and weights is not None:
+    if row.shipped and weights is not None:
         raise ConfigError(f"{name} ships with its weights; --weights is for another encoder")
-    module = importlib.import_module(f"{row.package}.describe")
     if weights is not None and sources.exists(weights):
         # Workers load by this name too, and their working directory is another.
         weights = sources.absolute(weights)
-    spec: EncoderSpec = module.describe(name, weights or row.weights)
+    weights = weights or row.weights
+    if weights is None and not row.shipped:
+        raise WeightsError(f"{name} needs --weights. {row.obtain}")
+    module = importlib.import_module(f"{row.package}.describe")
+    spec: EncoderSpec = module.describe(row, weights, row.preset(preset))
     return spec
 
 
@@ -133,12 +85,14 @@ def load_encoder(
     device: Device = "auto",
     dtype: Dtype = "auto",
     frames: int | None = None,
+    preset: str | None = None,
 ) -> Encoder:
     """An encoder by name, ready to use; see `vidembed encoders`.
 
     weights: a file, a folder, an address, or a Hugging Face hub id; None: the encoder's default.
-    frames: how many a clip has where the job samples; `encode_video` takes clips of any length.
+    frames: how many a clip has where the job samples. preset: a named way of sampling and
+    preprocessing.
 
     Raises ConfigError or WeightsError.
     """
-    return load(describe(name, weights).sampled(count=frames), device, dtype)
+    return load(describe(name, weights, preset).sampled(count=frames), device, dtype)

@@ -7,15 +7,39 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from vidembed.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from vidembed.clips import ClipSpec, SamplingKind
+    from vidembed.clips import ClipSpec, Pad, SamplingKind
 
 Metric = Literal["COSINE", "IP", "L2"]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameCounts:
+    """How many frames a clip (one of its windows) may have: from `least` to `most`, by `step`."""
+
+    least: int = 1
+    most: int | None = None
+    step: int = 1
+
+    def __contains__(self, count: object) -> bool:
+        return (
+            isinstance(count, int)
+            and self.least <= count <= (self.most or count)
+            and (count - self.least) % self.step == 0
+        )
+
+    def __str__(self) -> str:
+        if self.most == self.least:
+            return str(self.least)
+        limits = f"{self.least} to {self.most}" if self.most else f"{self.least} or more"
+        return limits if self.step == 1 else f"{limits} in steps of {self.step}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +48,8 @@ class EncoderSpec:
 
     dim: of the vector; clip: the frames it wants; metric: the one its vectors are made for
     (COSINE: they have unit length); context_length: tokens of a text, 0 for a video-only encoder.
-    weights: where they are, as the user named them; digest: SHA-256 of their bytes.
+    weights: where they are, as the user named them; digest: SHA-256 of their bytes. counts: how
+    many frames a clip may have, or one window of it.
     """
 
     name: str
@@ -35,6 +60,7 @@ class EncoderSpec:
     weights: str
     digest: str
     architecture: str
+    counts: FrameCounts = FrameCounts()
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -59,11 +85,17 @@ class EncoderSpec:
         count: int | None = None,
         fps: float | None = None,
     ) -> EncoderSpec:
-        """The same encoder with another sampling; None keeps what the encoder's reference does."""
+        """The same encoder with another sampling; None keeps what the encoder's reference does.
+
+        A kind is for the whole clip: windows are given up. Raises ConfigError for a count that the
+        network cannot take.
+        """
         sampling = self.clip.sampling
-        if kind is not None and kind != sampling.kind:
-            pad: Literal["repeat", "mask"] = "mask" if kind == "clip4clip" else "repeat"
-            sampling = replace(sampling, kind=kind, pad=pad)
+        if kind is not None and (kind != sampling.kind or sampling.seconds is not None):
+            pad: Pad = "mask" if kind == "clip4clip" else "repeat"
+            sampling = replace(sampling, kind=kind, pad=pad, windows=1, seconds=None, tail=0.0)
+        if count is not None and count not in self.counts:
+            raise ConfigError(f"--frames {count}: {self.name} takes {self.counts} frames a clip")
         if count is not None:
             sampling = replace(sampling, count=count)
         if fps is not None:
@@ -86,9 +118,11 @@ class Encoder(Protocol):
     ) -> NDArray[np.float32]:
         """uint8 RGB [batch, frames, height, width, 3] of any size to float32 [batch, dim].
 
-        The encoder's own resize, crop and normalisation are applied. valid: how many leading
-        frames of each clip count, the rest being padding; None: all. ValueError, with what was
-        expected and what came, for another dtype or shape.
+        The encoder's own resize, crop and normalisation are applied; where its resize is computed
+        in float32, frames of that type that are resized already, 0 to 255, are taken as they are.
+        frames: those of one clip, or of k windows one after the other, whose vectors are averaged.
+        valid: how many leading frames of each clip count, the rest being padding; None: all.
+        ValueError, with what was expected and what came, for another dtype or shape.
         """
         ...
 

@@ -61,7 +61,7 @@ class Encode:
         """
         began = time.time()
         # Only what is encoded here: the pixels of the encoders to come are not touched.
-        mine = clips.select([self._column("pixels"), self._column("frames")])
+        mine = clips.select([self._column("pixels"), self._column("valid_frames")])
         there: NDArray[np.bool_] = mine[0].is_valid().to_numpy()
         vectors = np.zeros((len(clips), self._dim), np.float32)
         if there.any():
@@ -82,13 +82,10 @@ class Encode:
         return table
 
     def _encode(self, clips: pa.Table) -> NDArray[np.float32]:
-        pixels, frames = clips.combine_chunks().columns
-        sampling = self._encoder.spec.clip.sampling
-        masked = sampling.pad == "mask"
-        valid = frames.to_pylist() if masked else [sampling.count] * len(clips)
-        return self._fitting(pixels.chunk(0).to_numpy_ndarray(), valid)
+        pixels, valid = clips.combine_chunks().columns
+        return self._fitting(pixels.chunk(0).to_numpy_ndarray(), valid.to_pylist())
 
-    def _fitting(self, pixels: NDArray[np.uint8], valid: list[int]) -> NDArray[np.float32]:
+    def _fitting(self, pixels: NDArray[Any], valid: list[int]) -> NDArray[np.float32]:
         """Encode in parts of at most what has fitted into the device's memory so far."""
         import torch
 

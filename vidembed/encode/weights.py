@@ -30,19 +30,25 @@ _WRAPPERS = ("model_state", "state_dict", "model")
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Weights on this machine. file: the tensors; folder: what lies beside them, or None."""
+    """Weights on this machine. file: the tensors; sides: names of files beside it that shape its
+    use, of which not all need be there.
+    """
 
     name: str
     file: Path
-    folder: Path | None
+    sides: tuple[str, ...] = ()
 
     @property
     def is_safetensors(self) -> bool:
         return self.file.suffix == ".safetensors"
 
+    @property
+    def folder(self) -> Path:
+        return self.file.parent
+
     def side_file(self, name: str) -> Path | None:
-        path = self.folder / name if self.folder else None
-        return path if path is not None and path.is_file() else None
+        path = self.folder / name
+        return path if name in self.sides and path.is_file() else None
 
     def config(self) -> dict[str, Any] | None:
         """config.json of a Hugging Face folder, None where there is none."""
@@ -58,25 +64,26 @@ class Weights:
     def digest(self) -> str:
         """SHA-256 over the tensors' file and what shapes their use."""
         total = hashlib.sha256()
-        sides = [path for name in _SIDE_FILES if (path := self.side_file(name))]
+        sides = [path for name in self.sides if (path := self.side_file(name))]
         for path in [self.file, *sides]:
             with open(path, "rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
         return total.hexdigest()
 
 
-def find(name: str) -> Weights:
+def find(name: str, sides: tuple[str, ...] = ()) -> Weights:
     """Weights by file, folder, address or Hugging Face hub id, brought here where they are remote.
 
+    sides: what the encoder reads from beside a single file; a folder has Hugging Face's.
     Raises WeightsError with what to download and how to point at it.
     """
     if not sources.is_local(name):
-        return _fetched(name)
+        return _fetched(name, sides)
     path = Path(sources.local_path(name)).expanduser()
     if path.is_dir():
         return _in_folder(name, path)
     if path.is_file():
-        return Weights(name, path.resolve(), None)
+        return Weights(name, path.absolute(), sides)
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         return _in_folder(name, _from_hub(name))
     raise WeightsError(
@@ -87,7 +94,7 @@ def find(name: str) -> Weights:
 def _in_folder(name: str, folder: Path) -> Weights:
     for file in ("model.safetensors", "pytorch_model.bin"):
         if (folder / file).is_file():
-            return Weights(name, (folder / file).resolve(), folder.resolve())
+            return Weights(name, (folder / file).absolute(), _SIDE_FILES)
     raise WeightsError(f"{folder} holds neither model.safetensors nor pytorch_model.bin")
 
 
@@ -112,20 +119,31 @@ def _from_hub(name: str) -> Path:
         ) from error
 
 
-def _fetched(uri: str) -> Weights:
+def _fetched(uri: str, sides: tuple[str, ...]) -> Weights:
     cache = Path(os.environ.get("VIDEMBED_CACHE", "~/.cache/vidembed")).expanduser() / "weights"
     folder = cache / hashlib.sha256(uri.encode()).hexdigest()[:16]
     target = folder / sources.display_name(uri)
-    if not target.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f".{target.name}.{os.getpid()}"
+    _fetch(uri, target)
+    for side in sides:
         try:
-            sources.fetch(uri, str(part), _MAX_BYTES)
-        except ClipError as error:
-            part.unlink(missing_ok=True)
-            raise WeightsError(f"weights cannot be fetched: {error.message}") from error
-        os.replace(part, target)
-    return Weights(uri, target, None)
+            _fetch(f"{uri.rpartition('/')[0]}/{side}", folder / side)
+        except WeightsError as error:
+            if not isinstance(error.__cause__, ClipError) or error.__cause__.kind != "NotFound":
+                raise
+    return Weights(uri, target, sides)
+
+
+def _fetch(uri: str, target: Path) -> None:
+    if target.is_file():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        sources.fetch(uri, str(part), _MAX_BYTES)
+    except ClipError as error:
+        part.unlink(missing_ok=True)
+        raise WeightsError(f"weights cannot be fetched: {error.message}") from error
+    os.replace(part, target)
 
 
 def shapes(weights: Weights) -> dict[str, tuple[int, ...]]:

@@ -44,7 +44,7 @@ def choose(config: EmbedConfig) -> dict[str, EncoderSpec]:
 
 
 def _spec(config: EmbedConfig, choice: Choice) -> EncoderSpec:
-    spec = registry.describe(choice.encoder, choice.weights)
+    spec = registry.describe(choice.encoder, choice.weights, choice.preset)
     spec = spec.sampled(kind=config.sampling, count=config.frames)
     if _takes_fps(spec):
         spec = spec.sampled(fps=config.fps)

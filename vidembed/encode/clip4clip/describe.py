@@ -5,37 +5,38 @@ Needs no torch where the weights are safetensors.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vidembed.clips import ClipSpec, Resize, Sampling
 from vidembed.encode import weights as files
 from vidembed.encode.clip4clip import layout
 from vidembed.encode.clip4clip.layout import Architecture
-from vidembed.encode.spec import EncoderSpec
+from vidembed.encode.spec import EncoderSpec, FrameCounts
 from vidembed.errors import WeightsError
+
+if TYPE_CHECKING:
+    from vidembed.clips import ClipSpec
+    from vidembed.encode.entry import Entry
 
 TINY = Path(__file__).parent / "tiny"
 # Words of a caption that the reference reads; MSR-VTT, MSVD and LSMDC in its README.
 _MAX_WORDS = 32
-_FRAMES = 12
 
 
-def describe(name: str, weights: str | None) -> EncoderSpec:
+def describe(row: Entry, weights: str | None, preset: ClipSpec | None) -> EncoderSpec:
     """The spec of an encoder of this family. Raises WeightsError where the weights do not fit."""
     found = files.find(weights or str(TINY))
     architecture, reference = architecture_of(found)
-    own = (found.config() or {}).get("vidembed", {})
-    if reference:
-        sampling = Sampling(kind="clip4clip", count=_FRAMES, fps=1.0, pad="mask")
-    else:
-        sampling = Sampling(kind="uniform", count=int(own.get("frames", _FRAMES)))
+    usual = row.default if row.shipped else row.presets["paper" if reference else "towhee"].clip
+    clip = preset or usual
     size = architecture.image_size
     context = architecture.context_length
     return EncoderSpec(
-        name=name,
+        name=row.name,
         dim=architecture.dim,
-        clip=ClipSpec(sampling=sampling, resize=Resize(short_side=size, crop=size)),
+        clip=replace(clip, resize=replace(clip.resize, short_side=size, crop=size)),
+        counts=FrameCounts() if architecture.head == "meanP" else FrameCounts(1, context),
         metric="COSINE",
         context_length=min(_MAX_WORDS, context) if reference else context,
         weights=weights or "",

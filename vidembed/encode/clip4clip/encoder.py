@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from vidembed.encode import weights as files
+from vidembed.encode.base import LoadedEncoder, same_weights
 from vidembed.encode.clip4clip import layout
 from vidembed.encode.clip4clip.describe import TINY, architecture_of
 from vidembed.encode.clip4clip.model import Clip4Clip
 from vidembed.encode.clip4clip.tokenizer import CLIP_MERGES, ClipTokenizer, read_merges
 from vidembed.errors import WeightsError
-from vidembed.pixels import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -26,105 +25,49 @@ if TYPE_CHECKING:
 # Of CLIP's own training, in [0, 1] per RGB channel.
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
-_TEXT_BATCH = 256
-_F = TypeVar("_F", bound="Callable[..., Any]")
 _CLIP_VOCABULARY = 49408
 
 
-def _no_gradients(function: _F) -> _F:
-    # torch's decorator loses the signature.
-    return torch.inference_mode()(function)
-
-
-class Clip4ClipEncoder:
+class Clip4ClipEncoder(LoadedEncoder):
     """See `vidembed.encode.spec.Encoder`.
 
     The CLIP towers compute in `dtype`; the head, the pooling and the result are float32.
     """
 
     def __init__(self, spec: EncoderSpec, device: torch.device, dtype: torch.dtype) -> None:
-        found = files.find(spec.weights or str(TINY))
-        if found.digest() != spec.digest:
-            raise WeightsError(
-                f"the weights {spec.weights} on this machine are not those that the run was "
-                f"started with (digest {found.digest()[:16]}, expected {spec.digest[:16]})"
-            )
+        super().__init__(spec, device, dtype, mean=_MEAN, std=_STD)
+        found = same_weights(files.find(spec.weights or str(TINY)), spec)
         architecture, reference = architecture_of(found)
-        self.spec = spec
-        self._device, self._dtype = device, dtype
         self._tokenizer = _tokenizer(found, architecture)
         self._model = _build(architecture, _state(found, architecture, from_reference=reference))
         self._model.clip.to(dtype=dtype)  # type: ignore[call-arg]  # wrapped by transformers
         self._model.to(device=device)
-        self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(_STD, device=device).view(1, 3, 1, 1)
 
-    @_no_gradients
-    def encode_video(
-        self, frames: NDArray[np.uint8], valid: Sequence[int] | None = None
-    ) -> NDArray[np.float32]:
-        """uint8 RGB [batch, frames, height, width, 3] of any size to float32 [batch, dim]."""
-        self._check(frames)
+    def clip_vectors(self, frames: NDArray[Any], valid: Sequence[int]) -> torch.Tensor:
+        """See `LoadedEncoder`."""
         batch, count = frames.shape[:2]
-        if batch == 0:
-            return np.empty((0, self.spec.dim), np.float32)
-        lengths = torch.tensor([count] * batch if valid is None else list(valid))
-        mask = torch.arange(count)[None, :] < lengths[:, None]
+        mask = torch.arange(count)[None, :] < torch.tensor(valid)[:, None]
         # Padding is masked out by every head: only what counts goes through the image tower.
-        chosen = frames.reshape(batch * count, *frames.shape[2:])[mask.flatten().numpy()]
-        features = self._frame_features(prepare(chosen, self.spec.clip.resize))
-        padded = features.new_zeros(batch * count, features.shape[-1])
-        padded[mask.flatten().to(self._device)] = features
-        pooled = self._model.pool(padded.view(batch, count, -1), mask.to(self._device))
-        return _numpy(pooled)
+        features = self._frame_features(frames[mask.numpy()])
+        mask = mask.to(self.device)
+        padded = features.new_zeros(batch, count, features.shape[-1])
+        padded[mask] = features
+        return self._model.pool(padded, mask)
 
-    @_no_gradients
-    def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """n texts to float32 [n, dim]."""
-        if isinstance(texts, str):
-            raise TypeError("expected a list of texts, got one text")
-        out = np.empty((len(texts), self.spec.dim), np.float32)
-        for begin in range(0, len(texts), _TEXT_BATCH):
-            part = texts[begin : begin + _TEXT_BATCH]
-            ids = self._tokenizer.encode(part, self.spec.context_length)
-            vectors = self._model.encode_tokens(torch.from_numpy(ids).to(self._device))
-            out[begin : begin + len(part)] = _numpy(vectors)
-        return out
+    def text_vectors(self, texts: Sequence[str]) -> torch.Tensor:
+        """See `LoadedEncoder`."""
+        ids = self._tokenizer.encode(texts, self.spec.context_length)
+        return self._model.encode_tokens(torch.from_numpy(ids).to(self.device))
 
-    def _frame_features(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+    def _frame_features(self, frames: NDArray[Any]) -> torch.Tensor:
         if not len(frames):
             # Clips without a single valid frame: the image tower refuses an empty batch.
-            return torch.zeros((0, self.spec.dim), device=self._device)
-        pixels = torch.from_numpy(frames)
-        if self._device.type == "cuda":
-            pixels = pixels.pin_memory().to(self._device, non_blocking=True)
-        # uint8 crosses to the device, a quarter of float32's bytes; arithmetic as ToTensor and
-        # Normalize do it: first to [0, 1], then minus mean, then by deviation.
-        scaled = pixels.permute(0, 3, 1, 2).float().div_(255.0)
-        normal = scaled.sub_(self._mean).div_(self._std)
-        return self._model.frame_features(normal.to(self._dtype)).float()
-
-    def _check(self, frames: NDArray[np.uint8]) -> None:
-        ok = isinstance(frames, np.ndarray) and frames.ndim == 5 and frames.shape[-1] == 3
-        if not ok or frames.dtype != np.uint8 or frames.shape[1] < 1:
-            got = f"{getattr(frames, 'dtype', type(frames))} {getattr(frames, 'shape', '')}"
-            raise ValueError(
-                f"expected uint8 RGB [batch, frames, height, width, 3] with at least one frame, "
-                f"got {got}"
-            )
-        if self._model.architecture.head != "meanP":
-            most = self._model.architecture.context_length
-            if frames.shape[1] > most:
-                raise ValueError(f"at most {most} frames a clip, got {frames.shape[1]}")
+            return torch.zeros((0, self.spec.dim), device=self.device)
+        return self._model.frame_features(self.normalised(frames)).float()
 
 
 def load(spec: EncoderSpec, device: torch.device, dtype: torch.dtype) -> Clip4ClipEncoder:
     return Clip4ClipEncoder(spec, device, dtype)
-
-
-def _numpy(vectors: torch.Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = vectors.float().cpu().numpy()
-    return array
 
 
 def _state(
