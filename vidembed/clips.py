@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-SamplingKind = Literal["uniform", "fps", "ffmpeg_fps", "clip4clip", "fast", "keyframes"]
+SamplingKind = Literal[
+    "uniform", "nearest", "fps", "ffmpeg_fps", "clip4clip", "fast", "keyframes"
+]
 Aspect = Literal["coded", "display"]
 Pad = Literal["repeat", "mask", "black"]
 Fit = Literal["crop", "squash", "square"]
@@ -24,6 +26,7 @@ class Sampling:
 
     kind:
         `uniform`: of n frames in presentation order the indices `int(linspace(0, n - 1, count))`.
+        `nearest`: `int(k * n / count)`, which leaves the last frames out.
         `fps`: a grid of one frame every 1/fps seconds, `uniform` over it where it is longer.
         `ffmpeg_fps`: the same grid with the frames that ffmpeg's filter of that name takes, those
         whose time rounds to a point of the grid; its first `count`.

@@ -69,6 +69,10 @@ def _uniform(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> ND
     return first + spread(last - first, sampling.count)
 
 
+def _nearest(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
+    return first + np.arange(sampling.count, dtype=np.int64) * (last - first) // sampling.count
+
+
 def _fps(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
     # The frame on screen at each point of the grid: the last one that began at or before it.
     times = facts.times[first:last]
@@ -109,6 +113,7 @@ def _keyframes(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> 
 
 _RULES: dict[str, Rule] = {
     "uniform": _uniform,
+    "nearest": _nearest,
     "fps": _fps,
     "ffmpeg_fps": _ffmpeg_fps,
     "clip4clip": _clip4clip,
