@@ -5,6 +5,7 @@ Facts only, without cost: no weights, no torch, no decoder is needed to know the
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -123,6 +124,11 @@ class ClipSpec:
     def tensor(self) -> tuple[tuple[int, int, int, int], PixelType]:
         """Shape and type of a clip's pixels on their way from decode to encode."""
         return self.shape, self.resize.pixel_type
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a clip's pixels."""
+        return math.prod(self.shape) * (4 if self.resize.pixel_type == "float32" else 1)
 
     def describe(self) -> dict[str, Any]:
         """As plain values: part of the fingerprint, and what `run.json` shows.

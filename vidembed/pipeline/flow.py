@@ -34,6 +34,7 @@ from vidembed.write import WRITE_TASK, RunSink
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from vidembed.clips import ClipSpec
     from vidembed.config import EmbedConfig
     from vidembed.pipeline.cluster import Pools
     from vidembed.report import RunReport
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _WINDOW = 200_000
 _MOST_ROWS_PER_BLOCK = 16
 _ROWS_PER_PART = 2048
+_BATCH_BYTES = 256 << 20
 # Restarts of an actor that died. Ray's own default is for ever: an encoder that a node cannot hold
 # would be restarted until somebody looks.
 _RESTARTS = {"max_restarts": 4, "max_task_retries": 4}
@@ -129,7 +131,7 @@ class _Flow:
         pending: int,
     ) -> None:
         self._pools = cluster.allocate(*cluster.size(), config, len(lanes))
-        self._batch = config.batch_size
+        self._batch = batch_rows(config.batch_size, [lane.spec.clip for lane in lanes])
         self._decode = DecodeSettings(
             specs={lane.label: lane.spec.clip for lane in lanes},
             metadata=metadata,
@@ -200,6 +202,14 @@ def _pool(least: int, most: int) -> ray.data.ActorPoolStrategy:
 def rows_per_block(pending: int, pools: Pools) -> int:
     """Videos a block: few enough that every decode actor gets several blocks."""
     return max(1, min(_MOST_ROWS_PER_BLOCK, pending // (8 * pools.decode.most)))
+
+
+def batch_rows(wanted: int, clips: Iterable[ClipSpec]) -> int:
+    """Clips a batch of the encoders: as asked for, or what fits into a batch's bytes. A clip of ten
+    windows has 48 MB.
+    """
+    size = sum(clip.nbytes for clip in clips)
+    return max(1, min(wanted, _BATCH_BYTES // size))
 
 
 def blocks(window: pa.Table, rows: int) -> Iterator[pa.Table]:
