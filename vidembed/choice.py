@@ -57,7 +57,7 @@ class Choice:
             if label:
                 raise ValueError(
                     f"--encoder {encoder}: a label tells several encoders apart; for one write "
-                    f"--encoder {name}"
+                    f"--encoder {name}" + _CLASSES * ("." in label)
                 )
             return (
                 cls(ALONE, name, _alone(name, "weights", weights), _alone(name, "preset", preset)),
@@ -102,6 +102,7 @@ def _alone(name: str, flag: str, value: str | tuple[str, ...] | None) -> str | N
     return value
 
 
+_CLASSES = " (the Class of package.module:Class begins with a capital letter)"
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 # Beside the runs of several encoders.
 _TAKEN = frozenset(["logs"])

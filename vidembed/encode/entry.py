@@ -53,6 +53,8 @@ class Entry:
 
     @property
     def default(self) -> ClipSpec:
+        if not self.presets:
+            raise ConfigError(f"{self.name} says only with its weights which frames it takes")
         return next(iter(self.presets.values())).clip
 
     @property

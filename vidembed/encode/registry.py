@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Literal
 
 from vidembed import sources
+from vidembed.encode import own
 from vidembed.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
@@ -31,11 +32,17 @@ ENTRIES: dict[str, Entry] = _entries()
 
 
 def entry(name: str) -> Entry:
-    """The row of `name`. Raises ConfigError with the names that there are."""
+    """The row of `name`, of the table or `package.module:Class`. Raises ConfigError with the names
+    that there are.
+    """
+    if own.is_own(name):
+        return own.entry(name)
     try:
         return ENTRIES[name]
     except KeyError:
-        raise ConfigError(f"no encoder {name!r}; there are: {', '.join(ENTRIES)}") from None
+        raise ConfigError(
+            f"no encoder {name!r}; there are: {', '.join(ENTRIES)}, and package.module:Class"
+        ) from None
 
 
 def describe(name: str, weights: str | None = None, preset: str | None = None) -> EncoderSpec:
@@ -44,12 +51,14 @@ def describe(name: str, weights: str | None = None, preset: str | None = None) -
     preset: one of its named ways of sampling and preprocessing; None: that of the weights.
     Raises ConfigError for an unknown name, WeightsError for weights that are absent or do not fit.
     """
-    row = entry(name)
-    if row.shipped and weights is not None:
-        raise ConfigError(f"{name} ships with its weights; --weights is for another encoder")
     if weights is not None and sources.exists(weights):
         # Workers load by this name too, and their working directory is another.
         weights = sources.absolute(weights)
+    if own.is_own(name):
+        return own.describe(name, weights, preset)
+    row = entry(name)
+    if row.shipped and weights is not None:
+        raise ConfigError(f"{name} ships with its weights; --weights is for another encoder")
     weights = weights or row.weights
     if weights is None and not row.shipped:
         raise WeightsError(f"{name} needs --weights. {row.obtain}")
@@ -73,6 +82,8 @@ def load(spec: EncoderSpec, device: Device = "auto", dtype: Dtype = "auto") -> E
         )
     if dtype == "auto":
         dtype = "bfloat16" if device == "cuda" else "float32"
+    if own.is_own(spec.name):
+        return own.load(spec, torch.device(device), getattr(torch, dtype))
     module = importlib.import_module(f"{entry(spec.name).package}.encoder")
     encoder: Encoder = module.load(spec, torch.device(device), getattr(torch, dtype))
     return encoder
@@ -87,7 +98,7 @@ def load_encoder(
     frames: int | None = None,
     preset: str | None = None,
 ) -> Encoder:
-    """An encoder by name, ready to use; see `vidembed encoders`.
+    """An encoder by name, ready to use: of `vidembed encoders`, or `package.module:Class`.
 
     weights: a file, a folder, an address, or a Hugging Face hub id; None: the encoder's default.
     frames: how many a clip has where the job samples. preset: a named way of sampling and
