@@ -111,9 +111,12 @@ class LoadedEncoder:
         return scaled.sub_(self._mean).div_(self._std).to(self.dtype)
 
     def _prepared(self, views: NDArray[Any]) -> NDArray[Any]:
-        if views.dtype != np.uint8:
+        resize = self.spec.clip.resize
+        if views.dtype != np.uint8 or views.shape[2:4] == (resize.crop, resize.crop):
+            # As a job's frames are: to scale them once more would cut off their margins, where a
+            # frame is scaled to more than the crop.
             return views
-        prepared = prepare(views.reshape(-1, *views.shape[2:]), self.spec.clip.resize)
+        prepared = prepare(views.reshape(-1, *views.shape[2:]), resize)
         return prepared.reshape(*views.shape[:2], *prepared.shape[1:])
 
     def _finished(self, vectors: torch.Tensor) -> NDArray[np.float32]:
