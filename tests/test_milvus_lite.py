@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 import vidembed
@@ -204,10 +205,10 @@ def test_the_ledger_is_beside_the_run_and_names_no_secret(tmp_path, uri, opened,
     run = write_run(tmp_path / "run", ROWS)
     opened(projection(run, uri)).catch_up()
     (ledger,) = (tmp_path / "run" / "projections").iterdir()
-    noted = json.loads(ledger.read_text())
-    assert noted["collection"] == "videos"
-    assert sum(noted["parts"].values()) == 3
-    assert "very-secret" not in ledger.read_text()
+    assert json.loads((ledger / "about.json").read_text())["collection"] == "videos"
+    (note,) = ledger.glob("*.in")
+    assert note.name == f"{Path(run.parts()[0]).stem}.3.in"
+    assert not any("very-secret" in file.read_text() for file in ledger.iterdir())
 
 
 def test_a_collection_whose_files_were_deleted_is_filled_again(tmp_path, uri, opened):
@@ -231,15 +232,40 @@ def test_a_part_that_was_sent_and_not_noted_is_sent_again_without_harm(tmp_path,
     assert (again.catch_up(), again.count()) == (3, 3)
 
 
-def test_a_half_written_ledger_costs_only_a_repetition(tmp_path, uri, opened):
+def test_keys_that_got_lost_are_found_missing_and_written_again(tmp_path, uri, opened):
     run = write_run(tmp_path / "run", ROWS)
-    first = projection(run, uri)
+    first = opened(projection(run, uri))
     first.catch_up()
-    first.close()
-    (ledger,) = (tmp_path / "run" / "projections").iterdir()
-    ledger.write_text(ledger.read_text()[:20])
-    again = opened(projection(run, uri))
-    assert (again.catch_up(), again.count()) == (3, 3)
+    assert (first.reconcile().keys, first.reconcile().missing) == (3, 0)
+    first.collection.delete(["b"])
+    # A row of another run keeps the count as it was.
+    first.collection.upsert(embeddings([good("other", V[2])]))
+    found = first.reconcile()
+    assert (found.keys, found.missing) == (3, 1)
+    assert first.collection.lacking(["a", "b", "c", "other", "never"]) == ["never"]
+
+
+def test_what_a_run_has_removed_is_deleted_once_and_not_where_it_came_back(tmp_path, uri, opened):
+    run = write_run(tmp_path / "run", ROWS)
+    each = opened(projection(run, uri))
+    each.catch_up()
+    run.keep("embeddings", lambda table: pc.equal(table["id"], "c"))
+    run.commit(vectors(ROWS[:1]))
+    each.catch_up()
+    assert each.count() == 3
+    assert each.withdraw() == 1
+    assert (each.count(), each.collection.lacking(["a", "b", "c"])) == (2, ["b"])
+    assert each.withdraw() == 0
+
+
+def test_what_is_removed_embedded_and_removed_again_is_deleted_again(tmp_path, uri, opened):
+    run = write_run(tmp_path / "run", ROWS)
+    each = opened(projection(run, uri))
+    for _ in range(2):
+        run.commit(vectors(ROWS))
+        each.catch_up()
+        run.keep("embeddings", lambda table: pc.not_equal(table["id"], "a"))
+        assert (each.withdraw(), each.count()) == (1, 2)
 
 
 def test_two_runs_of_one_encoder_share_a_collection(tmp_path, uri, opened):
@@ -262,7 +288,7 @@ def test_a_run_of_another_encoder_is_kept_out(tmp_path, uri):
 def test_load_says_what_it_sent_and_what_is_there(tmp_path, uri):
     run = write_run(tmp_path / "run", [*ROWS, bad("x")])
     first = vidembed.load(run.uri, uri)
-    assert (first.sent, first.projected, first.rows) == (3, 3, 3)
+    assert (first.sent, first.missing, first.projected, first.rows) == (3, 0, 3, 3)
     again = vidembed.load(run.uri, uri)
     assert (again.sent, again.projected, again.rows) == (0, 3, 3)
 

@@ -69,9 +69,13 @@ def load(options: LoadConfig) -> int:
     from vidembed.loading import load as job
 
     found = job(options)
+    for count, what in ((found.removed, "keys deleted that the run has no more"),
+                        (found.missing, "rows written again that had got lost there")):  # fmt: skip
+        if count:
+            print(f"{count:,} {what}")
     print(
-        f"{found.sent:,} rows sent; {found.projected:,} rows of this run are in collection "
-        f"{options.collection}, which has {found.rows:,}"
+        f"{found.sent:,} rows sent; all {found.projected:,} keys of this run are in collection "
+        f"{options.collection}, which has {found.rows:,} rows"
     )
     return 0
 
@@ -93,7 +97,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
     for name in columns:
         table.add_column(name, justify="right")
     for direction, values in directions.items():
-        table.add_row(direction.replace("_to_", "→"), *(_number(values[c]) for c in columns))
+        table.add_row(direction.replace("_to_", "→").replace("_", ", "), *(_number(values[c]) for c in columns))
     console().print(table)
     if left_out := evaluation.result["left_out"]:
         print(f"{left_out:,} queries left out: they are empty, or their videos are not in the run")
@@ -119,12 +123,21 @@ def show_hits(hits: list[Hit]) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("", justify="right")
     table.add_column("score", justify="right")
+    again = any(hit.first_score is not None for hit in hits)
+    if again:
+        table.add_column("first", justify="right")
     for name in ("id", "seconds", "metadata", "uri"):
         table.add_column(name, overflow="fold")
     for rank, hit in enumerate(hits, start=1):
         facts = "  ".join(str(v) for v in hit.metadata.values() if v is not None)
         window = f"{hit.start_s:.1f}–{hit.end_s:.1f}"
-        table.add_row(str(rank), f"{hit.score:.4f}", hit.id, window, facts[:120], hit.uri)
+        scores = [f"{hit.score:.4f}"]
+        if again and hit.first_score is not None:
+            scores.append(f"{hit.first_score:.4f}")
+        elif again:
+            # Not decoded again: its score is the search's.
+            scores = ["–", *scores]
+        table.add_row(str(rank), *scores, hit.id, window, facts[:120], hit.uri)
     console().print(table)
 
 

@@ -15,7 +15,7 @@ from pydantic import model_validator as _model_validator
 
 from vidembed import sources
 from vidembed.choice import Choice, one_or_a_list, one_or_several
-from vidembed.errors import ConfigError
+from vidembed.errors import FAILURES, ConfigError
 from vidembed.schema import ALONE
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ Actors = Annotated[ActorRange | None, BeforeValidator(ActorRange.parse)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Names = Annotated[str | tuple[str, ...], BeforeValidator(one_or_several)]
 Paths = Annotated[str | tuple[str, ...] | None, BeforeValidator(one_or_a_list)]
-Failures = Annotated[FailureLimit, BeforeValidator(FailureLimit.parse)]
+MostFailures = Annotated[FailureLimit, BeforeValidator(FailureLimit.parse)]
 
 
 def _positional(description: str) -> Any:
@@ -222,8 +222,14 @@ class EmbedConfig(MilvusOptions):
     encode_actors: Actors = _option(None, "MIN[:MAX] [default: one for each GPU, 1 without]")
     gpus_per_actor: float = _option(1.0, "GPUs an encode actor holds; 0.5 puts two on one", gt=0)
     limit: int | None = _option(None, "only the first N rows of the manifest", ge=1)
+    retry_failures: Words = _option(
+        (), "try failed videos again: all, or of these classes; comma separated"
+    )
+    prune: bool = _option(
+        False, "take out of the run, and of Milvus, what the manifest does not have any more"
+    )
     overwrite: bool = _option(False, "delete what an earlier run left in --out, and start anew")
-    max_failures: Failures = _option(
+    max_failures: MostFailures = _option(
         FailureLimit(None, 100.0), "N or P%: with more failed videos the exit code is 3"
     )
     ray_address: str | None = _option(
@@ -245,6 +251,13 @@ class EmbedConfig(MilvusOptions):
             raise ValueError("--segment-stride needs --segment-seconds")
         if self.fps is not None and self.sampling not in (None, "fps", "clip4clip"):
             raise ValueError("--fps is for --sampling fps or clip4clip")
+        if unknown := set(self.retry_failures) - {"all", *FAILURES}:
+            raise ValueError(
+                f"--retry-failures {', '.join(sorted(unknown))}: expected all, or some of "
+                f"{', '.join(FAILURES)}"
+            )
+        if self.prune and self.limit is not None:
+            raise ValueError("--prune takes the whole manifest, and --limit a part of it")
         collections: dict[str, str] = {}
         for choice in self.choices:
             other = collections.setdefault(self.alone(choice).collection, choice.name)
@@ -292,6 +305,12 @@ class EvaluateConfig(Config):
     text_column: str | None = _option(None, "the queries' text column [default: caption, sentence]")
     id_column: str | None = _option(None, "the queries' column of ids [default: video_id, id]")
     weights: str | None = _option(None, "weights, where they are not where the run had them")
+    rerank: str | None = _option(
+        None,
+        "tightTransf weights: the first videos of each text are decoded and ranked again, and "
+        "reported beside the run's own ranking",
+    )
+    rerank_top: int = _option(50, "how many --rerank ranks again", ge=1, le=16384)
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "where the texts are encoded")
 
 
@@ -308,6 +327,10 @@ class SearchConfig(Config):
     encoder: str | None = _option(None, "[default: the run's, or the collection's]")
     weights: str | None = _option(None, "[default: the run's, or the collection's]")
     top: int = _option(10, "how many results", ge=1, le=16384)
+    rerank: str | None = _option(
+        None, "tightTransf weights: the first results of a text are decoded and ranked again"
+    )
+    rerank_top: int = _option(50, "how many --rerank ranks again; at least --top", ge=1, le=16384)
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "where the query is encoded")
     as_json: bool = _option(False, "print JSON, one object a line", alias="json")
 
@@ -317,6 +340,8 @@ class SearchConfig(Config):
             raise ValueError("give a text, or --video FILE")
         if (self.run is None) == (self.milvus is None):
             raise ValueError("give --run RUN, or --milvus URI")
+        if self.rerank is not None and self.text is None:
+            raise ValueError("--rerank scores a text with videos: give a text")
         return self
 
 

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """sent: rows written now; projected: rows of the run that the collection holds; rows: all that
-    the collection has.
+    """sent: rows written now; removed: keys deleted that the run has no more; missing: keys noted as
+    written that were not there, and were written again; projected: rows of the run that the
+    collection holds, asked for key by key; rows: all that the collection has.
     """
 
     sent: int
+    removed: int
+    missing: int
     projected: int
     rows: int
 
@@ -33,6 +36,14 @@ def load(config: LoadConfig) -> Loaded:
     projection = Projection(run, config.milvus, spec)
     try:
         sent = projection.catch_up()
-        return Loaded(sent=sent, projected=projection.rows, rows=projection.count())
+        removed = projection.withdraw()
+        compared = projection.reconcile()
+        return Loaded(
+            sent=sent,
+            removed=removed,
+            missing=compared.missing,
+            projected=compared.keys,
+            rows=projection.count(),
+        )
     finally:
         projection.close()

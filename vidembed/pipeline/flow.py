@@ -25,10 +25,11 @@ from vidembed.errors import RunError
 from vidembed.manifest import Columns, Manifest, open_manifest
 from vidembed.pipeline import cluster, monitor, summary
 from vidembed.pipeline.follow import Follower, following
-from vidembed.pipeline.lanes import Lane, choose, open_lanes
-from vidembed.pipeline.progress import Progress
+from vidembed.pipeline.lanes import Lane, choose, opened
+from vidembed.pipeline.progress import Progress, say
 from vidembed.store import milvus
 from vidembed.store.done import remaining, settled, survey
+from vidembed.store.tidy import forget_failures, prune
 from vidembed.write import WRITE_TASK, RunSink
 
 if TYPE_CHECKING:
@@ -64,8 +65,16 @@ def embed(config: EmbedConfig) -> dict[str, RunReport]:
     access = Access.of(manifest.folder, config.allow_root)
     if config.milvus:
         milvus.check_uri(config.milvus)
-    lanes = open_lanes(config, chosen)
+    with opened(config, chosen) as lanes:
+        return _embed(config, manifest, access, lanes)
+
+
+def _embed(
+    config: EmbedConfig, manifest: Manifest, access: Access, lanes: list[Lane]
+) -> dict[str, RunReport]:
     out = sources.absolute(config.out)
+    for lane in lanes:
+        _tidy(config, manifest, lane)
     total = min(manifest.rows, config.limit or manifest.rows)
     before = {lane.label: survey(lane.run) for lane in lanes}
     pending, of_run = _count(_pending(manifest, config.limit, before), before)
@@ -88,8 +97,8 @@ def embed(config: EmbedConfig) -> dict[str, RunReport]:
                     flow.run(window)
             statistics = ray.get(watch.take_statistics.remote())
         seconds = time.time() - began
+        after = {lane.label: settled(lane.run) for lane in lanes}
         projected = follower.finish() if follower else {}
-    after = {lane.label: settled(lane.run) for lane in lanes}
     _, lost = _count(_pending(manifest, config.limit, after), after)
     reports = {}
     for lane in lanes:
@@ -106,6 +115,13 @@ def embed(config: EmbedConfig) -> dict[str, RunReport]:
             lane, counts, after[label], statistics, projected.get(label)
         )
     return reports
+
+
+def _tidy(config: EmbedConfig, manifest: Manifest, lane: Lane) -> None:
+    if config.retry_failures and (again := forget_failures(lane.run, config.retry_failures)):
+        say(f"{again:,} failed videos of {lane.run.uri} are tried again")
+    if config.prune and (gone := prune(lane.run, manifest.tables())):
+        say(f"{gone:,} rows of {lane.run.uri} were taken out: the manifest does not have them")
 
 
 def _check(lane: Lane, lost: int, after: Done) -> None:

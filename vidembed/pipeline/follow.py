@@ -11,9 +11,10 @@ from vidembed.errors import ConfigError, RunError
 from vidembed.store.projection import Projection, collection_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from vidembed.pipeline.lanes import Lane
+    from vidembed.store.projection import Reconciled
 
 _RETRY_S = 5.0
 
@@ -31,6 +32,7 @@ def following(lanes: Sequence[Lane]) -> Iterator[Follower | None]:
                 continue
             projection = _projection(lane, lane.config.milvus)
             stack.callback(projection.close)
+            projection.withdraw()
             followed.append(_Followed(lane, projection))
         if not followed:
             yield None
@@ -54,22 +56,41 @@ class _Followed:
     projection: Projection
     error: str = ""
 
-    def catch_up(self) -> bool:
-        """Project what is missing; False, with `error`, where Milvus does not take it."""
+    def done(self, work: Callable[[], object]) -> bool:
+        """Do this; False, with `error`, where Milvus does not take part."""
         try:
-            self.projection.catch_up()
+            work()
         except (RunError, ConfigError) as error:
             self.error = str(error)
         else:
             self.error = ""
         return not self.error
 
-    def count(self) -> int | None:
-        try:
-            return self.projection.count()
-        except (RunError, ConfigError) as error:
-            self.error = str(error)
-            return None
+    def finish(self) -> dict[str, Any]:
+        """Project what is left, delete what the run has removed, and compare key by key what was
+        sent; returns what the report says of it.
+        """
+        config, projection = self.lane.config, self.projection
+        compared: Reconciled | None = None
+        rows: int | None = None
+
+        def work() -> None:
+            nonlocal compared, rows
+            projection.catch_up()
+            projection.withdraw()
+            compared = projection.reconcile(projection.sent_and_there())
+            rows = projection.count()
+
+        self.done(work)
+        return {
+            "uri": config.milvus,
+            "collection": config.collection,
+            "projected": projection.rows,
+            "rows": rows,
+            "keys_compared": compared.keys if compared else 0,
+            "keys_missing": compared.missing if compared else 0,
+            "error": self.error or None,
+        }
 
 
 class Follower:
@@ -99,7 +120,7 @@ class Follower:
     def finish(self) -> dict[str, dict[str, Any]]:
         """Project what is left; returns what the report of each run, by its label, says of it."""
         self.halt()
-        return {each.lane.label: _finished(each) for each in self._followed}
+        return {each.lane.label: each.finish() for each in self._followed}
 
     def halt(self) -> None:
         self._stop.set()
@@ -113,17 +134,6 @@ class Follower:
             if self._stop.is_set():
                 return
             # Every one is tried: a collection that is refused holds back no other.
-            behind = [each for each in self._followed if not each.catch_up()]
+            behind = [each for each in self._followed if not each.done(each.projection.catch_up)]
             if behind:
                 self._stop.wait(_RETRY_S)
-
-
-def _finished(followed: _Followed) -> dict[str, Any]:
-    rows = followed.count() if followed.catch_up() else None
-    return {
-        "uri": followed.lane.config.milvus,
-        "collection": followed.lane.config.collection,
-        "projected": followed.projection.rows,
-        "rows": rows,
-        "error": followed.error or None,
-    }

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vidembed import sources
 from vidembed.encode import registry
 from vidembed.errors import ConfigError
 from vidembed.pipeline import summary
+from vidembed.pipeline.progress import say
 from vidembed.schema import ALONE
+from vidembed.store.lease import held
 from vidembed.store.run import Run, delete_run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vidembed.choice import Choice
     from vidembed.config import EmbedConfig
     from vidembed.encode.spec import EncoderSpec
@@ -55,19 +60,33 @@ def _takes_fps(spec: EncoderSpec) -> bool:
     return spec.clip.sampling.kind in _TIMED
 
 
-def open_lanes(config: EmbedConfig, specs: dict[str, EncoderSpec]) -> list[Lane]:
-    """The runs of these encoders, made, resumed or begun anew, as this attempt's own.
+@contextmanager
+def opened(config: EmbedConfig, specs: dict[str, EncoderSpec]) -> Iterator[list[Lane]]:
+    """The runs of these encoders, made, resumed or begun anew, as this attempt's own, and nobody
+    else's while the block runs.
 
     Raises ConfigError and RunMismatchError before any of them is made.
     """
     alone = {choice.label: config.alone(choice) for choice in config.choices}
-    if config.overwrite:
-        for uri in dict.fromkeys([config.out, *(each.out for each in alone.values())]):
-            delete_run(uri)
     records = {label: summary.record(alone[label], spec) for label, spec in specs.items()}
-    _check_layout(config)
-    for label, record in records.items():
-        Run.check(alone[label].out, record)
+    if not config.overwrite:
+        _check_layout(config)
+        for label, record in records.items():
+            Run.check(alone[label].out, record)
+    with ExitStack() as stack:
+        for each in alone.values():
+            stack.enter_context(held(sources.absolute(each.out), say))
+        if config.overwrite:
+            for uri in dict.fromkeys([config.out, *(each.out for each in alone.values())]):
+                delete_run(uri)
+        yield _taken(alone, specs, records)
+
+
+def _taken(
+    alone: dict[str, EmbedConfig],
+    specs: dict[str, EncoderSpec],
+    records: dict[str, dict[str, Any]],
+) -> list[Lane]:
     return [
         Lane(
             label=label,
@@ -83,7 +102,7 @@ def _check_layout(config: EmbedConfig) -> None:
     """A folder is one run, or holds one run for each encoder; Raises ConfigError for a mixture."""
     for choice in config.choices:
         if choice.label == ALONE:
-            within = sources.join(config.out, choice.encoder)
+            within = sources.join(config.out, choice.encoder.rpartition(":")[2])
             if sources.exists(sources.join(within, "run.json")):
                 raise ConfigError(
                     f"{config.out} holds a run for each of several encoders; --out {within} "

@@ -28,6 +28,11 @@ def choose(progress: str) -> str:
     return "bar" if sys.stderr.isatty() else "plain"
 
 
+def say(sentence: str) -> None:
+    """One line for whoever watches, whatever the mode."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
 class Progress:
     """Asks `look` for a snapshot now and then, in a thread of its own, and shows it.
 

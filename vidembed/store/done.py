@@ -46,8 +46,8 @@ class Done:
     def skips(self, videos: pa.ChunkedArray, hashes: NDArray[np.uint64] | None) -> pa.Array:
         """The column `skip` for these ids; their hashes may be left out where none is finished."""
         whole = np.zeros(len(videos), bool)
-        if len(self.hashes) and hashes is not None:
-            whole = self._contains(hashes)
+        if hashes is not None:
+            whole = contains(self.hashes, hashes)
         if self.partial:
             ids = videos.to_pylist()
             skips = [
@@ -57,15 +57,25 @@ class Done:
         nothing = pa.array(np.zeros(len(videos) + 1, np.int32))
         return pa.ListArray.from_arrays(nothing, pa.array([], pa.int32()), mask=pa.array(whole))
 
-    def _contains(self, wanted: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        first = self.hashes[:, 0]
-        low = np.searchsorted(first, wanted[:, 0], side="left")
-        found = np.zeros(len(wanted), bool)
-        # Runs of equal first halves are as good as always one long; the second half decides.
-        for step in range(4):
-            at = np.minimum(low + step, len(first) - 1)
-            found |= (self.hashes[at] == wanted).all(axis=1)
+
+def contains(hashes: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of `wanted` are among `hashes`, sorted; both uint64 [n, 2]."""
+    found = np.zeros(len(wanted), bool)
+    if not len(hashes):
         return found
+    low = np.searchsorted(hashes[:, 0], wanted[:, 0], side="left")
+    # Runs of equal first halves are as good as always one long; the second half decides.
+    for step in range(4):
+        at = np.minimum(low + step, len(hashes) - 1)
+        found |= (hashes[at] == wanted).all(axis=1)
+    return found
+
+
+def ordered(hashes: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    """These hashes in one array, sorted as `contains` wants it."""
+    every = np.concatenate([np.empty((0, 2), np.uint64), *hashes])
+    found: NDArray[np.uint64] = every[np.lexsort((every[:, 1], every[:, 0]))]
+    return found
 
 
 def remaining(rows: pa.Table, done: Mapping[str, Done]) -> pa.Table:
@@ -100,11 +110,9 @@ def survey(run: Run) -> Done:
         failed += len(table)
         hashes.append(hash_ids(table["video_id"]))
         doubled += sum(v in partial for v in table["video_id"].to_pylist())
-    every = np.concatenate(hashes)
-    order = np.lexsort((every[:, 1], every[:, 0]))
-    ordered = every[order]
-    doubled += int((ordered[1:] == ordered[:-1]).all(axis=1).sum())
-    return Done(ordered, partial, embedded, failed, clips, doubled)
+    every = ordered(hashes)
+    doubled += int((every[1:] == every[:-1]).all(axis=1).sum())
+    return Done(every, partial, embedded, failed, clips, doubled)
 
 
 def settled(run: Run) -> Done:

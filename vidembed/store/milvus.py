@@ -15,6 +15,8 @@ from vidembed import schema, sources
 from vidembed.errors import ConfigError, RunError, RunMismatchError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -152,6 +154,25 @@ class Collection:
             _asked(self.uri, lambda records=records: self._client.upsert(self.name, records))
             written += len(records)
         return written
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete the rows of these keys; those that are not there are no error."""
+        for at in range(0, len(ids), _BATCH_ROWS):
+            some = list(ids[at : at + _BATCH_ROWS])
+            _asked(self.uri, lambda some=some: self._client.delete(self.name, ids=some))
+
+    def lacking(self, ids: Sequence[str]) -> list[str]:
+        """Those of these keys that the collection does not have."""
+        found: set[str] = set()
+        self._client.load_collection(self.name)
+        for at in range(0, len(ids), _BATCH_ROWS):
+            some = list(ids[at : at + _BATCH_ROWS])
+            rows = _asked(
+                self.uri,
+                lambda some=some: self._client.get(self.name, ids=some, output_fields=["id"]),
+            )
+            found.update(row["id"] for row in rows)
+        return [key for key in ids if key not in found]
 
     def count(self) -> int:
         """Rows that a search would see, deleted ones left out."""

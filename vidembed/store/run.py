@@ -3,7 +3,8 @@
 RUN/run.json               what was asked for, and the encoder's fingerprint
 RUN/embeddings/*.parquet   the vectors: the source of truth
 RUN/failures/*.parquet     what could not be embedded, and why
-RUN/projections/*.json     which parts each Milvus collection holds
+RUN/removals/*.parquet     keys that were embedded and are no more: to be deleted from Milvus
+RUN/projections/*/         what each Milvus collection holds, see `ledger`
 """
 
 from __future__ import annotations
@@ -23,16 +24,15 @@ from vidembed import schema, sources
 from vidembed.errors import ConfigError, RunError, RunMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy as np
 
 _OURS = (
-    "run.json", "embeddings", "failures", "projections", "report.json", "report.html", "logs",
-    "evaluation",
+    "run.json", "embeddings", "failures", "removals", "projections", "report.json", "report.html",
+    "logs", "evaluation",
 )  # fmt: skip
 _ROW_GROUP = 8192
-_VECTORS = ("embeddings", "id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Run:
         return sources.join(self.uri, *parts)
 
     def parts(self, kind: str = "embeddings") -> list[str]:
-        """The Parquet files of `embeddings` or `failures`, sorted."""
+        """The Parquet files of `embeddings`, `failures` or `removals`, sorted."""
         return sources.list_folder(self.path(kind), ".parquet")
 
     def commit(self, table: pa.Table) -> str | None:
@@ -118,19 +118,38 @@ class Run:
         return self._write("embeddings", _embeddings(table.filter(pc.invert(failed))), "id")
 
     def rewrite(self, part: str, before: pa.Table, after: pa.Table) -> None:
-        """Put `after`, some of the rows of `before`, in the place of a part."""
+        """Put `after`, some of the rows of `before`, in the place of a part.
+
+        A kill on the way loses whole rows, which the next run redoes, and doubles none.
+        """
         if len(after) == len(before):
             return
-        kind, key = ("failures", "video_id") if "error" in before.column_names else _VECTORS
-        # The old part first: rows that are missing are redone, rows that are twice stay.
+        if "error" in before.column_names:
+            sources.remove(part)
+            self._write("failures", after, "video_id")
+            return
+        gone = pc.invert(pc.is_in(before["id"], after["id"].combine_chunks()))
+        # The same keys may be removed again one day: that is another removal.
+        self._write("removals", before.filter(gone).select(["id"]), "id", uuid.uuid4().hex)
         sources.remove(part)
-        self._write(kind, after, key)
+        self._write("embeddings", after, "id")
 
-    def _write(self, kind: str, table: pa.Table, key: str) -> str | None:
+    def keep(self, kind: str, wanted: Callable[[pa.Table], Any]) -> int:
+        """Leave out of `embeddings` or `failures` the rows for which `wanted`, given a part, is not
+        true; returns how many those are.
+        """
+        removed = 0
+        for part, table in self.iterate(None, kind):
+            after = table.filter(wanted(table))
+            removed += len(table) - len(after)
+            self.rewrite(part, table, after)
+        return removed
+
+    def _write(self, kind: str, table: pa.Table, key: str, salt: str = "") -> str | None:
         if not len(table):
             return None
         table = table.sort_by(key).replace_schema_metadata(self._file_metadata())
-        name = "\0".join(table[key].to_pylist())
+        name = "\0".join([*table[key].to_pylist(), salt] if salt else table[key].to_pylist())
         digest = hashlib.sha256(name.encode()).hexdigest()[:20]
         uri = self.path(kind, f"part-{digest}.parquet")
         data = io.BytesIO()
