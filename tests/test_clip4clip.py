@@ -314,20 +314,59 @@ def test_a_checkpoint_that_lost_the_tensors_it_is_recognised_by_is_refused(tmp_p
     assert "clip.text_projection has shape (3,)" in refusal(tmp_path / "wrong.bin", state)
 
 
-def test_a_pair_scoring_head_is_refused_with_the_reason(tmp_path, states):
-    state = states["meanP"] | {
-        "similarity_dense.weight": torch.zeros(1, make.DIM),
-        "similarity_dense.bias": torch.zeros(1),
-        "cross.embeddings.position_embeddings.weight": torch.zeros(77, make.DIM),
-    }
-    text = refusal(tmp_path / "tight.bin", state)
-    assert "tightTransf" in text
+def test_a_head_that_scores_pairs_is_refused_with_what_it_is_for(tmp_path):
+    text = refusal(tmp_path / "tight.bin", make.reference_state("tightTransf"))
+    assert "tight.bin is a tightTransf checkpoint" in text
     assert "cannot be embedded" in text
+    assert "vidembed search --rerank" in text
 
 
-def test_three_dimensional_patches_are_refused_with_the_reason(tmp_path, states):
-    state = states["meanP"] | {"clip.visual.conv2.weight": torch.zeros(128, 3, 3, 8, 8)}
-    assert "linear_patch 3d" in refusal(tmp_path / "3d.bin", state)
+def test_a_pair_scoring_head_of_which_a_part_is_missing_is_listed(tmp_path):
+    state = make.reference_state("tightTransf")
+    del state["cross.pooler.dense.bias"]
+    assert "1 missing: cross.pooler.dense.bias" in refusal(tmp_path / "tight.bin", state)
+
+
+# Patches that span frames: linear_patch 3d
+
+
+@pytest.fixture(scope="module")
+def spanning():
+    return {head: make.reference_state(head, spans_frames=True) for head in make.HEADS}
+
+
+@pytest.mark.parametrize("head", make.HEADS)
+def test_vectors_of_patches_that_span_frames_are_the_reference_s(head, folder, spanning, encoders):
+    path = make.write_reference(folder / f"3d-{head}.bin", spanning[head])
+    encoder = load(path)
+    assert encoder.spec.architecture == f"ViT-128/8 {head} 3d"
+    frames, valid = clips(4), [5, 3, 1, 5]
+    mask = torch.arange(5)[None] < torch.tensor(valid)[:, None]
+    expected = make.reference_video(spanning[head], torch.from_numpy(frames), mask).numpy()
+    found = encoder.encode_video(frames, valid)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    # The same towers with patches of one frame are far from it.
+    assert np.abs(encoders[head].encode_video(frames, valid) - expected).max() > 1e-2
+
+
+def test_patches_that_span_frames_see_their_neighbours_of_the_same_clip_only(folder, spanning):
+    encoder = load(make.write_reference(folder / "3d-order.bin", spanning["meanP"]))
+    frames = clips(2, 4)
+    turned = encoder.encode_video(frames[:, ::-1])
+    together = encoder.encode_video(frames)
+    assert np.abs(turned - together).max() > 1e-3
+    apart = [encoder.encode_video(clip[None])[0] for clip in frames]
+    np.testing.assert_allclose(together, apart, atol=1e-6)
+    # Whatever stands in the padding, the last valid frame has zeros after it.
+    padded = encoder.encode_video(frames, [3, 3])
+    np.testing.assert_allclose(padded, encoder.encode_video(frames[:, :3]), atol=1e-6)
+    assert np.isfinite(encoder.encode_video(frames, [0, 4])).all()
+
+
+def test_a_kernel_over_another_number_of_frames_is_refused(tmp_path, states):
+    state = states["meanP"] | {"clip.visual.conv2.weight": torch.zeros(128, 3, 5, 8, 8)}
+    text = refusal(tmp_path / "3d.bin", state)
+    assert "patch_embedding.weight has shape (128, 15, 8, 8), expected (128, 9, 8, 8)" in text
 
 
 def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):

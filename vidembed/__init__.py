@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vidembed.decode.video import read_frames
     from vidembed.encode.registry import load_encoder
     from vidembed.errors import VidembedError
+    from vidembed.rerank import load_reranker
 
 __all__ = [
     "VidembedError",
@@ -23,6 +24,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_encoder",
+    "load_reranker",
     "read_frames",
     "search",
 ]
@@ -33,6 +35,7 @@ _WHERE = {
     "evaluate": "vidembed.api",
     "load": "vidembed.api",
     "load_encoder": "vidembed.encode.registry",
+    "load_reranker": "vidembed.rerank",
     "read_frames": "vidembed.decode.video",
     "search": "vidembed.api",
 }

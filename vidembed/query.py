@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from vidembed import retrieval
-from vidembed.clips import ClipSpec, Segmentation
+from vidembed.clips import ClipSpec
 from vidembed.decode.limits import Limits
-from vidembed.decode.protocol import Request, Share
 from vidembed.decode.worker import DecodeWorker
 from vidembed.encode import registry
 from vidembed.errors import ClipError, ConfigError, RunMismatchError
+from vidembed.rerank import Reranking, read_clip
 from vidembed.store.milvus import Collection
 from vidembed.store.run import Run
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from vidembed.config import SearchConfig
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
     """One row of an answer. score: higher is nearer (cosine, dot product, minus squared distance
-    on a run; the collection's own measure on Milvus).
+    on a run; the collection's own measure on Milvus). Where it is the re-ranker's, first_score is
+    the one of the search.
     """
 
     id: str
@@ -38,6 +38,7 @@ class Hit:
     start_s: float
     end_s: float
     metadata: dict[str, Any]
+    first_score: float | None = None
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -47,6 +48,29 @@ def search(config: SearchConfig) -> list[Hit]:
     """Answer one query. Raises ConfigError, WeightsError, RunMismatchError, or ClipError where the
     query video cannot be decoded.
     """
+    if config.rerank is None:
+        return _first(config, config.top)
+    # Before the search: weights that do not fit must not cost one.
+    with Reranking(config.rerank, config.device) as reranking:
+        hits = _first(config, max(config.top, config.rerank_top))
+        return _reranked(reranking, config.text or "", hits)[: config.top]
+
+
+def _reranked(reranking: Reranking, text: str, hits: list[Hit]) -> list[Hit]:
+    """The same hits, best first by the re-ranker; those that cannot be decoded come last."""
+    clips = [(hit.id, (hit.uri, hit.start_s, hit.end_s)) for hit in hits]
+    scores = reranking.scores(text, clips)
+    scored = [
+        replace(hit, score=round(score, 6), first_score=hit.score)
+        for hit, score in zip(hits, scores, strict=True)
+        if score is not None
+    ]
+    rest = [hit for hit, score in zip(hits, scores, strict=True) if score is None]
+    return [*sorted(scored, key=lambda hit: -hit.score), *rest]
+
+
+def _first(config: SearchConfig, top: int) -> list[Hit]:
+    """The `top` rows whose vectors are nearest."""
     if config.run is not None:
         run = Run.open(config.run)
         if config.encoder not in (None, run.identity["encoder"]):
@@ -54,9 +78,9 @@ def search(config: SearchConfig) -> list[Hit]:
                 f"{run.uri} was embedded with {run.identity['encoder']}, not {config.encoder}"
             )
         query = _query(config, spec_of(run, config.weights))
-        rows = retrieval.nearest(run, query, config.top)
+        rows = retrieval.nearest(run, query, top)
     else:
-        rows = _search_collection(config)
+        rows = _search_collection(config, top)
     return [_hit(row) for row in rows]
 
 
@@ -77,7 +101,7 @@ def spec_of(run: Run, weights: str | None = None) -> EncoderSpec:
     return spec.prepared(ClipSpec.parse(identity["clip"]))
 
 
-def _search_collection(config: SearchConfig) -> list[dict[str, Any]]:
+def _search_collection(config: SearchConfig, top: int) -> list[dict[str, Any]]:
     assert config.milvus is not None
     collection = Collection(config.milvus, config.collection)
     try:
@@ -92,7 +116,7 @@ def _search_collection(config: SearchConfig) -> list[dict[str, Any]]:
                 f"fingerprint {made['fingerprint']}; {name} as found here has {spec.fingerprint}: "
                 f"a search would compare what does not compare. Name its --encoder and --weights"
             )
-        return collection.search(_query(config, spec)[None], config.top)[0]
+        return collection.search(_query(config, spec)[None], top)[0]
     finally:
         collection.close()
 
@@ -110,12 +134,12 @@ def _query(config: SearchConfig, spec: EncoderSpec) -> NDArray[np.float32]:
 def encode_video_file(encoder: Encoder, uri: str) -> NDArray[np.float32]:
     """The vector, float32 [dim], of a whole video, decoded as the job does: in a child process."""
     worker = DecodeWorker(Limits(seconds=300))
-    request = Request(uri, None, None, (Share(encoder.spec.clip),), Segmentation(), "auto")
     try:
-        answer, (pixels,) = worker.decode(request)
+        frames, valid = read_clip(worker, encoder.spec.clip, (uri, None, None))
         masked = encoder.spec.clip.sampling.pad == "mask"
-        valid = [answer.clips[0][0].frames] if masked else None
-        found: NDArray[np.float32] = encoder.encode_video(np.array(pixels), valid)[0]
+        found: NDArray[np.float32] = encoder.encode_video(
+            frames[None], [valid] if masked else None
+        )[0]
         return found
     except ClipError as error:
         raise ConfigError(f"--video {error}") from error

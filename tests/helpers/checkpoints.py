@@ -20,12 +20,15 @@ VISION, TEXT, DIM = 128, 64, 128
 IMAGE, PATCH, LAYERS, HEAD_LAYERS = 16, 8, 2, 4
 VOCABULARY, CONTEXT = 49408, 77
 HEADS = ("meanP", "seqLSTM", "seqTransf")
+"""Those with vectors; "tightTransf" has scores."""
 MEAN = torch.tensor((0.48145466, 0.4578275, 0.40821073))
 DEVIATION = torch.tensor((0.26862954, 0.26130258, 0.27577711))
 
 
-def reference_state(head: str = "meanP", seed: int = 0) -> dict[str, Tensor]:
-    """The state dict that CLIP4Clip's training writes, float32."""
+def reference_state(
+    head: str = "meanP", seed: int = 0, *, spans_frames: bool = False
+) -> dict[str, Tensor]:
+    """The state dict that CLIP4Clip's training writes, float32; with linear_patch 3d, if so."""
     draw = torch.Generator().manual_seed(seed)
 
     def random(*shape: int, scale: float = 0.08) -> Tensor:
@@ -69,7 +72,7 @@ def reference_state(head: str = "meanP", seed: int = 0) -> dict[str, Tensor]:
     state |= norm("clip.visual.ln_pre", VISION) | norm("clip.visual.ln_post", VISION)
     state |= blocks("clip.transformer", TEXT, LAYERS)
     state |= blocks("clip.visual.transformer", VISION, LAYERS)
-    if head != "meanP":
+    if head in ("seqLSTM", "seqTransf"):
         state["frame_position_embeddings.weight"] = random(CONTEXT, DIM)
     if head == "seqTransf":
         state |= blocks("transformerClip", DIM, HEAD_LAYERS)
@@ -80,20 +83,31 @@ def reference_state(head: str = "meanP", seed: int = 0) -> dict[str, Tensor]:
             "lstm_visual.bias_ih_l0": random(4 * DIM),
             "lstm_visual.bias_hh_l0": random(4 * DIM),
         }
+    if head == "tightTransf":
+        state["cross.embeddings.position_embeddings.weight"] = random(CONTEXT, DIM)
+        state |= blocks("cross.transformer", DIM, HEAD_LAYERS) | norm("cross.pooler.ln_pool", DIM)
+        state |= {
+            "cross.pooler.dense.weight": random(DIM, DIM),
+            "cross.pooler.dense.bias": random(DIM),
+            "similarity_dense.weight": random(1, DIM, scale=1.0),
+            "similarity_dense.bias": random(1),
+        }
+    if spans_frames:
+        state["clip.visual.conv2.weight"] = random(VISION, 3, 3, PATCH, PATCH)
     return state
 
 
 def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """With float16 where the reference has it: the convolution, projections and linear layers."""
-    kept = ("ln_", "embedding", "logit_scale", "transformerClip", "lstm_visual")
+    heads = ("transformerClip", "lstm_visual", "cross", "similarity_dense")
+    kept = ("ln_", "embedding", "logit_scale", *heads)
     return {k: v if any(word in k for word in kept) else v.half() for k, v in state.items()}
 
 
 def reference_video(state: dict[str, Tensor], pixels: Tensor, mask: Tensor) -> Tensor:
     """uint8 [batch, frames, 16, 16, 3] and mask [batch, frames] to unit vectors [batch, dim]."""
-    batch, frames = mask.shape
-    images = ((pixels.flatten(0, 1).float() / 255 - MEAN) / DEVIATION).permute(0, 3, 1, 2)
-    features = _image_tower(state, images).view(batch, frames, DIM)
+    frames = mask.shape[1]
+    features = reference_frames(state, pixels, mask)
     mask = mask.float()
     if "lstm_visual.weight_ih_l0" in state:
         features = features + _lstm(state, features)
@@ -105,20 +119,59 @@ def reference_video(state: dict[str, Tensor], pixels: Tensor, mask: Tensor) -> T
     return functional.normalize(features.sum(1) / mask.sum(1, keepdim=True).clamp(min=1), dim=-1)
 
 
+def reference_frames(state: dict[str, Tensor], pixels: Tensor, mask: Tensor) -> Tensor:
+    """uint8 [batch, frames, 16, 16, 3] and mask to features [batch, frames, dim]: all frames go
+    through the image tower, those of the padding as zeros.
+    """
+    images = ((pixels.float() / 255 - MEAN) / DEVIATION).permute(0, 4, 1, 2, 3)
+    images = images * mask[:, None, :, None, None].float()
+    if "clip.visual.conv2.weight" in state:
+        kernel = state["clip.visual.conv2.weight"]
+        patches = functional.conv3d(images, kernel, stride=(1, PATCH, PATCH), padding=(1, 0, 0))
+        patches = patches.transpose(1, 2).flatten(0, 1)
+    else:
+        flat = images.transpose(1, 2).flatten(0, 1)
+        patches = functional.conv2d(flat, state["clip.visual.conv1.weight"], stride=PATCH)
+    return _image_tower(state, patches).view(*mask.shape, DIM)
+
+
+def reference_scores(state: dict[str, Tensor], ids: Tensor, pixels: Tensor, mask: Tensor) -> Tensor:
+    """Token ids [texts, length] and clips to the scores of tightTransf [texts, clips], one pair
+    at a time.
+    """
+    words, frames = reference_words(state, ids), reference_frames(state, pixels, mask)
+    scores = torch.zeros(len(words), len(frames))
+    for i, word in enumerate(words):
+        for j, clip in enumerate(frames):
+            x = torch.cat([word[None], clip])[None]
+            x = x + state["cross.embeddings.position_embeddings.weight"][: x.shape[1]]
+            bias = torch.cat([torch.zeros(1), (1 - mask[j].float()) * -1e6])[None, None, None]
+            x = _blocks(state, "cross.transformer", x, bias, eps=1e-12)
+            first = _norm(state, "cross.pooler.ln_pool", x, eps=1e-12)[:, 0]
+            dense = _linear(state, "cross.pooler.dense", first)
+            active = dense * torch.sigmoid(1.702 * dense)
+            scores[i, j] = _linear(state, "similarity_dense", active)[0, 0]
+    return scores
+
+
 def reference_text(state: dict[str, Tensor], ids: Tensor) -> Tensor:
     """Token ids [n, length] to unit vectors [n, dim]."""
+    return functional.normalize(reference_words(state, ids), dim=-1)
+
+
+def reference_words(state: dict[str, Tensor], ids: Tensor) -> Tensor:
+    """Token ids [n, length] to projected features [n, dim]."""
     length = ids.shape[1]
     x = state["clip.token_embedding.weight"][ids] + state["clip.positional_embedding"][:length]
     causal = torch.full((length, length), float("-inf")).triu(1)
     x = _norm(state, "clip.ln_final", _blocks(state, "clip.transformer", x, causal))
     end = x[torch.arange(len(ids)), ids.argmax(dim=-1)]
-    return functional.normalize(end @ state["clip.text_projection"], dim=-1)
+    return end @ state["clip.text_projection"]
 
 
-def _image_tower(state: dict[str, Tensor], images: Tensor) -> Tensor:
-    patches = functional.conv2d(images, state["clip.visual.conv1.weight"], stride=PATCH)
+def _image_tower(state: dict[str, Tensor], patches: Tensor) -> Tensor:
     tokens = patches.flatten(2).transpose(1, 2)
-    first = state["clip.visual.class_embedding"].expand(len(images), 1, -1)
+    first = state["clip.visual.class_embedding"].expand(len(patches), 1, -1)
     x = torch.cat([first, tokens], dim=1) + state["clip.visual.positional_embedding"]
     x = _norm(state, "clip.visual.ln_pre", x)
     x = _blocks(state, "clip.visual.transformer", x, torch.zeros(1))

@@ -25,18 +25,50 @@ _MAX_WORDS = 32
 
 
 def describe(row: Entry, weights: str | None, preset: ClipSpec | None) -> EncoderSpec:
-    """The spec of an encoder of this family. Raises WeightsError where the weights do not fit."""
+    """The spec of an encoder of this family. Raises WeightsError where the weights do not fit, or
+    give scores of pairs instead of vectors.
+    """
     found = files.find(weights or str(TINY))
     architecture, reference = architecture_of(found)
+    if architecture.head == "tightTransf":
+        raise WeightsError(
+            f"{found.file} is a tightTransf checkpoint: it scores pairs of text and video and has "
+            f"no vectors of its own, so it cannot be embedded or indexed. Embed with another "
+            f"checkpoint, and use this one as `vidembed search --rerank {weights}`"
+        )
+    return _spec(row, weights, preset, found, architecture, reference=reference)
+
+
+def describe_reranker(row: Entry, weights: str, preset: ClipSpec | None) -> EncoderSpec:
+    """The spec of a tightTransf checkpoint, without vectors: its dim is 0. Raises WeightsError."""
+    found = files.find(weights)
+    architecture, reference = architecture_of(found)
+    if architecture.head != "tightTransf":
+        raise WeightsError(
+            f"{found.file} has the head {architecture.head} and gives vectors; only a tightTransf "
+            f"checkpoint of CLIP4Clip (one with similarity_dense) scores pairs of text and video"
+        )
+    spec = _spec(row, weights, preset, found, architecture, reference=reference)
+    return replace(spec, dim=0, metric="IP")
+
+
+def _spec(
+    row: Entry,
+    weights: str | None,
+    preset: ClipSpec | None,
+    found: files.Weights,
+    architecture: Architecture,
+    *,
+    reference: bool,
+) -> EncoderSpec:
     usual = row.default if row.shipped else row.presets["paper" if reference else "towhee"].clip
     clip = preset or usual
-    size = architecture.image_size
-    context = architecture.context_length
+    size, context = architecture.image_size, architecture.context_length
     return EncoderSpec(
         name=row.name,
         dim=architecture.dim,
         clip=replace(clip, resize=replace(clip.resize, short_side=size, crop=size)),
-        counts=FrameCounts() if architecture.head == "meanP" else FrameCounts(1, context),
+        counts=FrameCounts(1, architecture.most_frames),
         metric="COSINE",
         context_length=min(_MAX_WORDS, context) if reference else context,
         weights=weights or "",
@@ -69,9 +101,7 @@ def architecture_of(found: files.Weights) -> tuple[Architecture, bool]:
 
 def _from_config(config: dict[str, Any], found: files.Weights) -> Architecture:
     if config.get("model_type", "clip") != "clip":
-        raise WeightsError(
-            f"{found.folder} holds a model of type {config['model_type']!r}, not a CLIP"
-        )
+        raise files.other_type(found, config["model_type"], "a CLIP")
     text = dict(config.get("text_config") or config.get("text_config_dict") or {})
     vision = dict(config.get("vision_config") or config.get("vision_config_dict") or {})
     # Old configurations name id 2 as the end of a text; the vocabulary's last id is what is there.

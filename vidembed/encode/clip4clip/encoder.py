@@ -10,7 +10,7 @@ from vidembed.encode import weights as files
 from vidembed.encode.base import LoadedEncoder, same_weights
 from vidembed.encode.clip4clip import layout
 from vidembed.encode.clip4clip.describe import TINY, architecture_of
-from vidembed.encode.clip4clip.model import Clip4Clip
+from vidembed.encode.clip4clip.model import Clip4Clip, neighbours
 from vidembed.encode.clip4clip.tokenizer import CLIP_MERGES, ClipTokenizer, read_merges
 from vidembed.errors import WeightsError
 
@@ -28,8 +28,8 @@ _STD = (0.26862954, 0.26130258, 0.27577711)
 _CLIP_VOCABULARY = 49408
 
 
-class Clip4ClipEncoder(LoadedEncoder):
-    """See `vidembed.encode.spec.Encoder`.
+class Towers(LoadedEncoder):
+    """What encoder and re-ranker have in common: the network, features of frames and of words.
 
     The CLIP towers compute in `dtype`; the head, the pooling and the result are float32.
     """
@@ -43,30 +43,51 @@ class Clip4ClipEncoder(LoadedEncoder):
         self._model.clip.to(dtype=dtype)  # type: ignore[call-arg]  # wrapped by transformers
         self._model.to(device=device)
 
-    def clip_vectors(self, frames: NDArray[Any], valid: Sequence[int]) -> torch.Tensor:
-        """See `LoadedEncoder`."""
+    def padded_features(
+        self, frames: NDArray[Any], valid: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Prepared frames [n, frames, crop, crop, 3] to features float32 [n, frames, dim] and mask
+        [n, frames]; the features of padding are zeros.
+        """
         batch, count = frames.shape[:2]
         mask = torch.arange(count)[None, :] < torch.tensor(valid)[:, None]
-        # Padding is masked out by every head: only what counts goes through the image tower.
-        features = self._frame_features(frames[mask.numpy()])
+        dim = self._model.architecture.dim
+        padded = torch.zeros((batch, count, dim), device=self.device)
+        # Padding is masked out by every head: only what counts goes through the image tower, which
+        # refuses an empty batch.
+        counted = frames[mask.numpy()]
         mask = mask.to(self.device)
-        padded = features.new_zeros(batch, count, features.shape[-1])
-        padded[mask] = features
-        return self._model.pool(padded, mask)
+        if len(counted):
+            pixels = self.normalised(counted)
+            if self._model.architecture.spans_frames:
+                pixels = neighbours(pixels, mask)
+            padded[mask] = self._model.frame_features(pixels).float()
+        return padded, mask
+
+    def ids(self, texts: Sequence[str]) -> torch.Tensor:
+        """Token ids [n, context_length] on the device."""
+        ids = self._tokenizer.encode(texts, self.spec.context_length)
+        return torch.from_numpy(ids).to(self.device)
+
+
+class Clip4ClipEncoder(Towers):
+    """See `vidembed.encode.spec.Encoder`."""
+
+    def clip_vectors(self, frames: NDArray[Any], valid: Sequence[int]) -> torch.Tensor:
+        """See `LoadedEncoder`."""
+        return self._model.pool(*self.padded_features(frames, valid))
 
     def text_vectors(self, texts: Sequence[str]) -> torch.Tensor:
         """See `LoadedEncoder`."""
-        ids = self._tokenizer.encode(texts, self.spec.context_length)
-        return self._model.encode_tokens(torch.from_numpy(ids).to(self.device))
-
-    def _frame_features(self, frames: NDArray[Any]) -> torch.Tensor:
-        if not len(frames):
-            # Clips without a single valid frame: the image tower refuses an empty batch.
-            return torch.zeros((0, self.spec.dim), device=self.device)
-        return self._model.frame_features(self.normalised(frames)).float()
+        return self._model.encode_tokens(self.ids(texts))
 
 
-def load(spec: EncoderSpec, device: torch.device, dtype: torch.dtype) -> Clip4ClipEncoder:
+def load(spec: EncoderSpec, device: torch.device, dtype: torch.dtype) -> Towers:
+    """An encoder; a re-ranker where the spec has no vectors."""
+    if not spec.dim:
+        from vidembed.encode.clip4clip.reranker import Reranker
+
+        return Reranker(spec, device, dtype)
     return Clip4ClipEncoder(spec, device, dtype)
 
 
@@ -81,6 +102,8 @@ def _state(
     state = {}
     for name, origin in table.items():
         tensor = tensors[origin.source].float()
+        if origin.stacked:
+            tensor = tensor.transpose(1, 2).flatten(1, 2)
         if origin.third is not None:
             tensor = tensor.chunk(3)[origin.third]
         state[name] = tensor.t().contiguous() if origin.transpose else tensor
@@ -91,7 +114,7 @@ def _build(architecture: Architecture, state: dict[str, torch.Tensor]) -> Clip4C
     # On the meta device: initialising what is about to be overwritten takes seconds.
     with torch.device("meta"):
         model = Clip4Clip(architecture)
-    own = ("frame_position_embeddings.", "transformerClip.", "lstm_visual.")
+    own = tuple(f"{module}." for module in layout.HEAD_MODULES)
     named = {k if k.startswith(own) else f"clip.{k}": v for k, v in state.items()}
     model.load_state_dict(named, strict=True, assign=True)
     for module in model.modules():

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     Shape = tuple[int, ...]
 
-Head = Literal["meanP", "seqLSTM", "seqTransf"]
+Head = Literal["meanP", "seqLSTM", "seqTransf", "tightTransf"]
+
+# Frames that a patch of `linear_patch 3d` covers, and the channels of one.
+DEPTH, _RGB = 3, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,21 +48,39 @@ class Architecture:
         return int(self.clip["text_config"].get("max_position_embeddings", 77))
 
     @property
+    def spans_frames(self) -> bool:
+        """Whether a patch covers three frames (`linear_patch 3d`): they are stacked as channels."""
+        return int(self.clip["vision_config"].get("num_channels", _RGB)) == DEPTH * _RGB
+
+    @property
+    def most_frames(self) -> int | None:
+        """How many frames the head has positions for; None: any number."""
+        if self.head == "meanP":
+            return None
+        # The first position of tightTransf is the text's.
+        return self.context_length - (self.head == "tightTransf")
+
+    @property
     def label(self) -> str:
         """For example `ViT-B/32 seqTransf`-like: width, patch and head, for people to read."""
         vision = self.clip["vision_config"]
         width, patch = vision.get("hidden_size", 768), vision.get("patch_size", 32)
         size = {768: "B", 1024: "L", 1280: "H"}.get(width, str(width))
-        return f"ViT-{size}/{patch} {self.head}"
+        return f"ViT-{size}/{patch} {self.head}" + (" 3d" if self.spans_frames else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Rename:
-    """Where a tensor comes from: its name in the file, transposed, or rows of it (third of 3)."""
+    """Where a tensor comes from: its name in the file, transposed, or rows of it (third of 3).
+
+    stacked: a kernel [width, 3, frames, patch, patch] over frames becomes one over channels,
+    [width, frames * 3, patch, patch], those of a frame side by side.
+    """
 
     source: str
     transpose: bool = False
     third: int | None = None
+    stacked: bool = False
 
 
 def is_reference(shapes: Mapping[str, Shape]) -> bool:
@@ -70,11 +91,9 @@ def is_reference(shapes: Mapping[str, Shape]) -> bool:
 def detect(shapes: Mapping[str, Shape]) -> Architecture:
     """The architecture of a reference-layout file, from its names and shapes.
 
-    Raises WeightsError where it cannot be told, or has no vectors to embed.
+    Raises WeightsError where it cannot be told.
     """
     prefix = _prefix(shapes)
-    if f"{prefix}visual.conv2.weight" in shapes:
-        raise WeightsError("linear_patch 3d (visual.conv2.weight) is not supported, only 2d")
     head = _head(shapes)
 
     def shape(name: str, dimensions: int) -> Shape:
@@ -92,18 +111,18 @@ def detect(shapes: Mapping[str, Shape]) -> Architecture:
     vision = _tower(width, _depth(shapes, f"{prefix}visual.transformer.resblocks."))
     text = _tower(text_width, _depth(shapes, f"{prefix}transformer.resblocks."))
     vision |= {"patch_size": patch, "image_size": patch * round((tokens - 1) ** 0.5)}
+    if prefix + _SPANNING in shapes:
+        vision |= {"num_channels": DEPTH * _RGB}
     text |= {"vocab_size": vocab, "max_position_embeddings": context, "eos_token_id": vocab - 1}
     clip = {"projection_dim": dim, "vision_config": vision, "text_config": text}
-    layers = _depth(shapes, "transformerClip.resblocks.")
+    transformer = "cross.transformer" if head == "tightTransf" else "transformerClip"
+    layers = _depth(shapes, f"{transformer}.resblocks.")
     return Architecture(clip=clip, head=head, head_layers=layers or 4)
 
 
 def _head(shapes: Mapping[str, Shape]) -> Head:
     if "similarity_dense.weight" in shapes:
-        raise WeightsError(
-            "a tightTransf checkpoint scores pairs of text and video and has no vectors of its "
-            "own: it cannot be embedded or indexed"
-        )
+        return "tightTransf"
     if any(name.startswith("transformerClip.") for name in shapes):
         return "seqTransf"
     return "seqLSTM" if any(name.startswith("lstm_visual.") for name in shapes) else "meanP"
@@ -140,6 +159,10 @@ def drop_ignored(names: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+# The patches of linear_patch 3d; those of 2d stay in such a file, unused.
+_SPANNING = "visual.conv2.weight"
+
+
 def renames(architecture: Architecture, shapes: Mapping[str, Shape]) -> dict[str, Rename]:
     """Our name to where it is in a reference-layout file (MODELS: verified name for name)."""
     c = _prefix(shapes)
@@ -155,6 +178,10 @@ def renames(architecture: Architecture, shapes: Mapping[str, Shape]) -> dict[str
         ),
         "vision_model.embeddings.patch_embedding.weight": Rename(f"{c}visual.conv1.weight"),
     }
+    if architecture.spans_frames:
+        table["vision_model.embeddings.patch_embedding.weight"] = Rename(
+            c + _SPANNING, stacked=True
+        )
     for ours, theirs in (
         ("text_model.final_layer_norm", f"{c}ln_final"),
         ("vision_model.pre_layrnorm", f"{c}visual.ln_pre"),
@@ -164,11 +191,17 @@ def renames(architecture: Architecture, shapes: Mapping[str, Shape]) -> dict[str
     for tower, theirs in (("text", f"{c}transformer"), ("vision", f"{c}visual.transformer")):
         for n in range(architecture.clip[f"{tower}_config"]["num_hidden_layers"]):
             table |= _block(f"{tower}_model.encoder.layers.{n}", f"{theirs}.resblocks.{n}")
-    heads = {k for k in shapes if k.partition(".")[0] in _HEAD_MODULES}
+    heads = {k for k in shapes if k.partition(".")[0] in HEAD_MODULES}
     return table | {k: Rename(k) for k in heads}
 
 
-_HEAD_MODULES = ("frame_position_embeddings", "transformerClip", "lstm_visual")
+HEAD_MODULES = (
+    "frame_position_embeddings",
+    "transformerClip",
+    "lstm_visual",
+    "cross",
+    "similarity_dense",
+)
 
 
 def _block(ours: str, theirs: str) -> dict[str, Rename]:
@@ -201,8 +234,11 @@ def renamed_shapes(
             shape = shape[::-1]
         if origin.third is not None and shape[0] % 3 == 0:
             shape = (shape[0] // 3, *shape[1:])
+        if origin.stacked and len(shape) == 5:
+            shape = (shape[0], shape[1] * shape[2], *shape[3:])
         ours[name] = shape
     used = {origin.source for origin in table.values()}
+    used |= {k.replace("conv2", "conv1") for k in used if k.endswith(_SPANNING)}
     return ours, {k: tuple(v) for k, v in shapes.items() if k not in used}
 
 
@@ -210,7 +246,7 @@ def expected_shapes(architecture: Architecture) -> dict[str, Shape]:
     """Every parameter of the network and its shape."""
     vision, text = architecture.clip["vision_config"], architecture.clip["text_config"]
     d, v, t = architecture.dim, vision.get("hidden_size", 768), text.get("hidden_size", 512)
-    patch = vision.get("patch_size", 32)
+    patch, channels = vision.get("patch_size", 32), vision.get("num_channels", _RGB)
     tokens = (architecture.image_size // patch) ** 2 + 1
     shapes: dict[str, Shape] = {
         "logit_scale": (),
@@ -220,7 +256,7 @@ def expected_shapes(architecture: Architecture) -> dict[str, Shape]:
         "text_model.embeddings.position_embedding.weight": (architecture.context_length, t),
         "vision_model.embeddings.class_embedding": (v,),
         "vision_model.embeddings.position_embedding.weight": (tokens, v),
-        "vision_model.embeddings.patch_embedding.weight": (v, 3, patch, patch),
+        "vision_model.embeddings.patch_embedding.weight": (v, channels, patch, patch),
     }
     shapes |= _pair("text_model.final_layer_norm", (t,))
     shapes |= _pair("vision_model.pre_layrnorm", (v,))
@@ -242,9 +278,15 @@ def _head_shapes(architecture: Architecture) -> dict[str, Shape]:
     d = architecture.dim
     if architecture.head == "meanP":
         return {}
-    shapes: dict[str, Shape] = {
-        "frame_position_embeddings.weight": (architecture.context_length, d)
-    }
+    if architecture.head == "tightTransf":
+        shapes = {
+            "cross.embeddings.position_embeddings.weight": (architecture.context_length, d),
+            "similarity_dense.weight": (1, d),
+            "similarity_dense.bias": (1,),
+        }
+        shapes |= _pair("cross.pooler.ln_pool", (d,)) | _pair("cross.pooler.dense", (d, d))
+        return shapes | _transformer_shapes("cross.transformer", d, architecture.head_layers)
+    shapes = {"frame_position_embeddings.weight": (architecture.context_length, d)}
     if architecture.head == "seqLSTM":
         for p in ("ih", "hh"):
             shapes |= {
@@ -252,8 +294,13 @@ def _head_shapes(architecture: Architecture) -> dict[str, Shape]:
                 f"lstm_visual.bias_{p}_l0": (4 * d,),
             }
         return shapes
-    for n in range(architecture.head_layers):
-        block = f"transformerClip.resblocks.{n}"
+    return shapes | _transformer_shapes("transformerClip", d, architecture.head_layers)
+
+
+def _transformer_shapes(name: str, d: int, layers: int) -> dict[str, Shape]:
+    shapes: dict[str, Shape] = {}
+    for n in range(layers):
+        block = f"{name}.resblocks.{n}"
         shapes |= {
             f"{block}.attn.in_proj_weight": (3 * d, d),
             f"{block}.attn.in_proj_bias": (3 * d,),

@@ -67,11 +67,35 @@ class FrameTransformer(nn.Module):
         return x
 
 
+class PairTransformer(nn.Module):
+    """The `cross` of tightTransf: attention over a text and the frames of one clip, and what its
+    first place gathers.
+    """
+
+    def __init__(self, width: int, layers: int, positions: int) -> None:
+        super().__init__()
+        self.embeddings = nn.ModuleDict({"position_embeddings": nn.Embedding(positions, width)})
+        self.transformer = FrameTransformer(width, layers)
+        self.pooler = nn.ModuleDict(
+            {"ln_pool": nn.LayerNorm(width, eps=1e-12), "dense": nn.Linear(width, width)}
+        )
+        self.activation = QuickGELU()
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[pairs, 1 + frames, dim], the text first, to [pairs, dim]."""
+        positions = self.embeddings["position_embeddings"]
+        x = x + positions(torch.arange(x.shape[1], device=x.device))
+        first = self.pooler["ln_pool"](self.transformer(x, mask)[:, 0])
+        pooled: Tensor = self.activation(self.pooler["dense"](first))
+        return pooled
+
+
 class Clip4Clip(nn.Module):
     """Two towers whose vectors compare by cosine: frames of a clip, and words.
 
     The CLIP part keeps transformers' parameter names below `clip.`; the head keeps the
-    reference's (`frame_position_embeddings`, `transformerClip`, `lstm_visual`).
+    reference's (`frame_position_embeddings`, `transformerClip`, `lstm_visual`; `cross` and
+    `similarity_dense` of tightTransf, which has scores of pairs in the place of vectors).
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -83,15 +107,22 @@ class Clip4Clip(nn.Module):
         config._attn_implementation = "sdpa"
         self.clip = CLIPModel(config)
         dim = architecture.dim
-        if architecture.head != "meanP":
+        if architecture.head in ("seqLSTM", "seqTransf"):
             self.frame_position_embeddings = nn.Embedding(architecture.context_length, dim)
         if architecture.head == "seqTransf":
             self.transformerClip = FrameTransformer(dim, architecture.head_layers)
         if architecture.head == "seqLSTM":
             self.lstm_visual = nn.LSTM(dim, dim, batch_first=True)
+        if architecture.head == "tightTransf":
+            layers, positions = architecture.head_layers, architecture.context_length
+            self.cross = PairTransformer(dim, layers, positions)
+            self.similarity_dense = nn.Linear(dim, 1)
 
     def frame_features(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [n, 3, height, width] to projected frame features [n, dim]."""
+        """Normalised pixels [n, 3, height, width] to projected frame features [n, dim].
+
+        Where a patch spans frames: [n, 9, height, width], see `neighbours`.
+        """
         pooled = self.clip.vision_model(pixel_values=pixels).pooler_output
         features: Tensor = self.clip.visual_projection(pooled)
         return features
@@ -121,12 +152,43 @@ class Clip4Clip(nn.Module):
         features = self.frame_features(pixels.flatten(0, 1))
         return self.pool(features.view(batch, count, -1), mask)
 
+    def score(self, words: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
+        """The pair scores of tightTransf [texts, clips] from `word_features` [texts, dim], frame
+        features [clips, frames, dim] and mask [clips, frames]; none of them normalised.
+        """
+        clips = len(frames)
+        pairs = [
+            words[:, None, None].expand(-1, clips, 1, -1),
+            frames[None].expand(len(words), -1, -1, -1),
+        ]
+        joined = torch.cat(pairs, dim=2).flatten(0, 1)
+        valid = nn.functional.pad(mask.to(frames.dtype), (1, 0), value=1.0).repeat(len(words), 1)
+        scores: Tensor = self.similarity_dense(self.cross(joined, valid))
+        return scores.view(len(words), clips)
+
     def encode_tokens(self, ids: Tensor) -> Tensor:
-        """Token ids [n, length] to unit vectors [n, dim]. Pooled at the first end-of-text."""
+        """Token ids [n, length] to unit vectors [n, dim]."""
+        return nn.functional.normalize(self.word_features(ids), dim=-1)
+
+    def word_features(self, ids: Tensor) -> Tensor:
+        """Token ids [n, length] to projected features [n, dim], those of the first end-of-text."""
         text = self.clip.text_model
         hidden = text(input_ids=ids).last_hidden_state
         # The vocabulary's last id ends a text; a text that is cut still has it.
         last = text.embeddings.token_embedding.num_embeddings - 1
         end = torch.eq(ids, last).int().argmax(dim=-1)
         pooled = hidden[torch.arange(len(ids), device=ids.device), end]
-        return nn.functional.normalize(self.clip.text_projection(pooled), dim=-1)
+        features: Tensor = self.clip.text_projection(pooled)
+        return features
+
+
+def neighbours(pixels: Tensor, mask: Tensor) -> Tensor:
+    """Each valid frame between the one before and the one after it, as channels: normalised pixels
+    [n, 3, height, width] of the n frames that `mask` [batch, frames] counts to [n, 9, …].
+
+    Before the first frame and after the last one of a clip are zeros, as its padding is.
+    """
+    batch, count = mask.shape
+    padded = pixels.new_zeros(batch, count + 2, *pixels.shape[1:])
+    padded[:, 1:-1][mask] = pixels
+    return torch.cat([padded[:, at : at + count][mask] for at in range(3)], dim=1)

@@ -1,0 +1,112 @@
+"""Score pairs of text and video again, from their frames: slower than vectors, and more exact."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Self, cast
+
+import numpy as np
+
+from vidembed import sources
+from vidembed.clips import ClipSpec, Segmentation
+from vidembed.decode.limits import Limits
+from vidembed.decode.protocol import Request, Share
+from vidembed.decode.worker import DecodeWorker
+from vidembed.encode import registry
+from vidembed.errors import ClipError, ConfigError, WeightsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from vidembed.encode.clip4clip.reranker import Reranker
+    from vidembed.encode.registry import Device, Dtype
+
+    Window = tuple[str, float | None, float | None]
+
+# The only family whose checkpoints score pairs.
+_FAMILY = "clip4clip"
+
+
+def load_reranker(
+    weights: str, *, device: Device = "auto", dtype: Dtype = "auto", preset: str | None = None
+) -> Reranker:
+    """A tightTransf checkpoint of CLIP4Clip, ready to score texts with clips.
+
+    weights: a file, an address or a hub id. preset: a named way of sampling and preprocessing, of
+    the encoder `clip4clip`; None: that of the weights. Its `spec` says which frames it wants; there
+    are no vectors, so that its `dim` is 0.
+
+    Raises ConfigError, or WeightsError where the weights are absent or do not score pairs.
+    """
+    from vidembed.encode.clip4clip.describe import describe_reranker
+
+    row = registry.entry(_FAMILY)
+    place = sources.absolute(weights) if sources.exists(weights) else weights
+    spec = describe_reranker(row, place, row.preset(preset))
+    return cast("Reranker", registry.load(spec, device, dtype))
+
+
+def read_clip(
+    worker: DecodeWorker, clip: ClipSpec, window: Window
+) -> tuple[NDArray[np.uint8], int]:
+    """The frames [frames, height, width, 3] of a file, or of its part from start to end in
+    seconds, and how many of them are no padding. Raises ClipError.
+    """
+    request = Request(*window, (Share(clip),), Segmentation(), "auto")
+    answer, (pixels,) = worker.decode(request)
+    found: NDArray[np.uint8] = np.array(pixels[0])
+    return found, answer.clips[0][0].valid
+
+
+class Reranking:
+    """A re-ranker at work on files: it decodes what it scores, in a child process."""
+
+    def __init__(self, weights: str, device: Device = "auto") -> None:
+        try:
+            self.reranker = load_reranker(weights, device=device)
+        except (ConfigError, WeightsError) as error:
+            raise type(error)(f"--rerank: {error}") from error
+        self._worker = DecodeWorker(Limits(seconds=300))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.close()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the features of one clip: frames, dim."""
+        return self.reranker.spec.clip.sampling.total, self.reranker.width
+
+    def features(
+        self, name: str, window: Window
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
+        """Features [frames, dim] and mask [frames] of one clip; None, with a note on standard
+        error under this name, where it cannot be decoded.
+        """
+        try:
+            frames, valid = read_clip(self._worker, self.reranker.spec.clip, window)
+        except ClipError as error:
+            sys.stderr.write(f"vidembed: {name} is not re-ranked: {error}\n")
+            return None
+        features, mask = self.reranker.features(frames[None], [valid])
+        return features[0], mask[0]
+
+    def scores(self, text: str, clips: Sequence[tuple[str, Window]]) -> list[float | None]:
+        """The score of a text with each clip, given by its name and window; None where it cannot
+        be decoded.
+        """
+        words = self.reranker.words([text])
+        found: list[float | None] = []
+        for name, window in clips:
+            parts = self.features(name, window)
+            if parts is None:
+                found.append(None)
+                continue
+            features, mask = parts
+            score = self.reranker.score_features(words, features[None], mask[None])
+            found.append(float(score[0, 0]))
+        return found
