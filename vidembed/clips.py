@@ -10,14 +10,16 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 SamplingKind = Literal[
-    "uniform", "nearest", "fps", "ffmpeg_fps", "clip4clip", "fast", "keyframes"
+    "uniform", "nearest", "first", "fps", "ffmpeg_fps", "clip4clip", "fast", "keyframes"
 ]
 Aspect = Literal["coded", "display"]
 Pad = Literal["repeat", "mask", "black"]
+Placement = Literal["ends", "parts", "grid"]
 Fit = Literal["crop", "squash", "square"]
 Scaler = Literal[
     "bicubic", "bilinear", "lanczos", "cv2_bilinear", "torch_bilinear", "torch_bilinear_uint8"
 ]
+Offset = Literal["round", "floor", "even", "halves"]
 PixelType = Literal["uint8", "float32"]
 
 
@@ -28,9 +30,11 @@ class Sampling:
     kind:
         `uniform`: of n frames in presentation order the indices `int(linspace(0, n - 1, count))`.
         `nearest`: `int(k * n / count)`, which leaves the last frames out.
+        `first`: the first `count`; of fewer, each as often as it takes, and the last less often.
         `fps`: a grid of one frame every 1/fps seconds, `uniform` over it where it is longer.
-        `ffmpeg_fps`: the same grid with the frames that ffmpeg's filter of that name takes, those
-        whose time rounds to a point of the grid; its first `count`.
+        `ffmpeg_fps`: the same grid, from the start that is asked for, with the frames that ffmpeg's
+        filter of that name takes: the last whose time rounds to a point, or before; `count` of
+        them, from a window that is a tenth of a second longer than `seconds`.
         `clip4clip`: the extractor of the CLIP4Clip paper, with its own integer arithmetic.
         `fast`: each index of `uniform` moved within half its slot, (n - 1) / (count - 1) / 2
         frames, to the one that costs least to decode.
@@ -44,6 +48,11 @@ class Sampling:
         evenly over the video or segment, the first at its start and the last so that it ends `tail`
         seconds before its end; a single one lies in the middle. Each has `count` frames by `kind`,
         and the encoder's vector is the mean over the windows. seconds None: one window, the whole.
+    placement: `ends` is the rule above. `parts`, pytorchvideo's: what a window leaves of the video
+        is cut into `windows` equal parts and a window begins with each, so that the last one ends
+        before the video does. `grid`, torchvision's: the whole video becomes a grid of one frame
+        every 1/fps seconds, of which each window is `count` neighbours; the first window begins
+        with the grid and the last ends with it, the others begin on the point before their place.
     """
 
     kind: SamplingKind
@@ -53,6 +62,7 @@ class Sampling:
     windows: int = 1
     seconds: float | None = None
     tail: float = 0.0
+    placement: Placement = "ends"
 
     @property
     def total(self) -> int:
@@ -62,6 +72,8 @@ class Sampling:
     def starts(self, begin: float, end: float) -> list[float]:
         """Where the windows of [begin, end) seconds begin."""
         room = max(0.0, end - begin - (self.seconds or end - begin) - self.tail)
+        if self.placement == "parts":
+            return [begin + room * k / self.windows for k in range(self.windows)]
         if self.windows == 1:
             return [begin + room / 2]
         return [begin + room * k / (self.windows - 1) for k in range(self.windows)]
@@ -73,6 +85,8 @@ class Sampling:
             raise ValueError(f"a clip has at least one frame, got count={self.count}")
         if self.fps <= 0:
             raise ValueError(f"fps must be above 0, got {self.fps}")
+        if self.placement == "grid" and (self.kind != "fps" or self.seconds is None):
+            raise ValueError("windows of a grid need kind fps, and their length in seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,14 +100,15 @@ class Resize:
         `torch_bilinear`: torch's between four neighbours, whose float32 result is not rounded;
         `torch_bilinear_uint8`: the same, rounded.
     offset: of a crop whose margin is odd: rounded half to even, as torchvision does, or down, as
-        transformers does.
+        transformers does. `even`: down to an even number, as ffmpeg's crop does where the colours
+        of 2 x 2 pixels are stored as one; `halves`: half the frame less half the crop, each down.
     """
 
     short_side: int
     crop: int
     interpolation: Scaler = "bicubic"
     fit: Fit = "crop"
-    offset: Literal["round", "floor"] = "round"
+    offset: Offset = "round"
 
     @property
     def pixel_type(self) -> PixelType:
@@ -153,7 +168,7 @@ class ClipSpec:
 
 
 _LATER: dict[str, dict[str, Any]] = {
-    "sampling": {"windows": 1, "seconds": None, "tail": 0.0},
+    "sampling": {"windows": 1, "seconds": None, "tail": 0.0, "placement": "ends"},
     "resize": {"fit": "crop", "offset": "round"},
 }
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 BLACK = -1
 """In the place of a frame's index: a black frame."""
 
+# Seconds that MIL-NCE's reader asks ffmpeg for beyond a window, lest the last frame be missed.
+_FFMPEG_MORE = 0.1
+
 
 def sample(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
     """Frame indices of the clip over the frames [first, last) of a video, ascending in each window.
@@ -34,10 +37,17 @@ def sample(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDAr
         raise ValueError(f"an empty window: frames [{first}, {last})")
     if sampling.seconds is None:
         return _window(sampling, facts, first, last)
+    if sampling.placement == "grid":
+        return _windows_of_grid(sampling, facts, first, last)
     begin = float(facts.times[first])
-    end = float(facts.times[last]) if last < facts.n_frames else facts.duration_s
+    end = _end(facts, last)
     found = []
     for start in sampling.starts(begin, end):
+        if sampling.kind == "ffmpeg_fps":
+            stop = min(end, start + sampling.seconds + _FFMPEG_MORE)
+            indices = _ffmpeg_grid(sampling, facts, first, last, start, stop)
+            found.append(_filled(sampling, indices))
+            continue
         least, most = facts.between(start, min(start + sampling.seconds, end))
         # Between two frames there is none that begins: the one that is showing.
         least = max(first, min(least, last - 1))
@@ -49,6 +59,22 @@ def _window(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDA
     indices = _RULES[sampling.kind](sampling, facts, first, last)
     if len(indices) > sampling.count:
         indices = indices[spread(len(indices), sampling.count)]
+    return _filled(sampling, indices)
+
+
+def _windows_of_grid(
+    sampling: Sampling, facts: VideoFacts, first: int, last: int
+) -> NDArray[np.int64]:
+    grid = _fps(sampling, facts, first, last)
+    # As torchvision: a slot that the video does not fill counts only where slots are whole frames.
+    step = facts.fps / sampling.fps
+    if abs(step - round(step)) > 1e-6:
+        grid = grid[: max(1, int((last - first) / step + 1e-6))]
+    starts = spread(max(1, len(grid) - sampling.count + 1), sampling.windows)
+    return np.concatenate([_filled(sampling, grid[at : at + sampling.count]) for at in starts])
+
+
+def _filled(sampling: Sampling, indices: NDArray[np.int64]) -> NDArray[np.int64]:
     missing = sampling.count - len(indices)
     if missing and sampling.pad != "mask":
         filler = indices[-1:] if sampling.pad == "repeat" else np.array([BLACK])
@@ -73,6 +99,12 @@ def _nearest(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> ND
     return first + np.arange(sampling.count, dtype=np.int64) * (last - first) // sampling.count
 
 
+def _first(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
+    # Fewer frames than count are each repeated before the next one comes, and cut off at count.
+    times = -(-sampling.count // (last - first))
+    return first + np.arange(sampling.count, dtype=np.int64) // times
+
+
 def _fps(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
     # The frame on screen at each point of the grid: the last one that began at or before it.
     times = facts.times[first:last]
@@ -81,12 +113,30 @@ def _fps(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArra
 
 
 def _ffmpeg_fps(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
-    # ffmpeg's filter rounds the time of each frame to the grid, half up, and of those that fall on
-    # one point, or before it, the last is kept.
-    times = facts.times[first:last] - facts.times[first]
-    points = np.floor(times * sampling.fps + 0.5 + 1e-6)
-    grid = np.arange(min(int(points[-1]) + 1, sampling.count))
-    return first + np.searchsorted(points, grid, side="right").astype(np.int64) - 1
+    begin = float(facts.times[first])
+    return _ffmpeg_grid(sampling, facts, first, last, begin, _end(facts, last))
+
+
+def _ffmpeg_grid(
+    sampling: Sampling, facts: VideoFacts, first: int, last: int, start: float, stop: float
+) -> NDArray[np.int64]:
+    """What `ffmpeg -ss start -t (stop - start)` and its filter `fps` make of the frames
+    [first, last), at most `count`: the clock is 0 at `start`, between two frames as well, and a
+    frame that began before it is not read.
+    """
+    least = max(first, min(facts.between(start, stop)[0], last - 1))
+    # Times are rounded to the grid, half up. In front of the first frame's point stands that
+    # point's frame, where ffmpeg writes a constant rate.
+    points = np.floor((facts.times[least:last] - start) * sampling.fps + 0.5 + 1e-6)
+    count = min(sampling.count, max(1, int((stop - start) * sampling.fps + 0.5 + 1e-6)))
+    grid = np.maximum(np.arange(count), points[0])
+    found: NDArray[np.int64] = least + np.searchsorted(points, grid, side="right") - 1
+    return found
+
+
+def _end(facts: VideoFacts, last: int) -> float:
+    """Where the frames [0, last) end, in seconds."""
+    return float(facts.times[last]) if last < facts.n_frames else facts.duration_s
 
 
 def _clip4clip(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
@@ -114,6 +164,7 @@ def _keyframes(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> 
 _RULES: dict[str, Rule] = {
     "uniform": _uniform,
     "nearest": _nearest,
+    "first": _first,
     "fps": _fps,
     "ffmpeg_fps": _ffmpeg_fps,
     "clip4clip": _clip4clip,
