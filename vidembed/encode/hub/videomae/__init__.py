@@ -1,0 +1,1 @@
+"""VideoMAE, video only (arXiv 2203.12602)."""

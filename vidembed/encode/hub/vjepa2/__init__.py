@@ -1,0 +1,1 @@
+"""V-JEPA 2, video only (arXiv 2506.09985)."""
