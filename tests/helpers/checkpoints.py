@@ -7,6 +7,7 @@ with nothing of vidembed: an oracle for it.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,76 +26,104 @@ MEAN = torch.tensor((0.48145466, 0.4578275, 0.40821073))
 DEVIATION = torch.tensor((0.26862954, 0.26130258, 0.27577711))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Widths and depths of a CLIP and of CLIP4Clip's heads; the defaults are the tiny one's."""
+
+    vision: int = VISION
+    text: int = TEXT
+    dim: int = DIM
+    image: int = IMAGE
+    patch: int = PATCH
+    layers: int = LAYERS
+    head_layers: int = HEAD_LAYERS
+
+
+def vit_b(patch: int, layers: int = 12) -> Size:
+    """ViT-B with OpenAI's sizes, as deep as is wanted."""
+    return Size(vision=768, text=512, dim=512, image=224, patch=patch, layers=layers)
+
+
+def reference_shapes(
+    head: str = "meanP",
+    size: Size = Size(),
+    *,
+    spans_frames: bool = False,
+    prefix: str = "clip.",
+) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the state dict that CLIP4Clip's training writes; with linear_patch 3d, if
+    so; OpenAI's own names without the prefix.
+    """
+    patches, dim = (size.image // size.patch) ** 2, size.dim
+    found: dict[str, tuple[int, ...]] = {
+        "logit_scale": (),
+        "positional_embedding": (CONTEXT, size.text),
+        "token_embedding.weight": (VOCABULARY, size.text),
+        "text_projection": (size.text, dim),
+        "visual.class_embedding": (size.vision,),
+        "visual.positional_embedding": (patches + 1, size.vision),
+        "visual.conv1.weight": (size.vision, 3, size.patch, size.patch),
+        "visual.proj": (size.vision, dim),
+    }
+    if spans_frames:
+        found["visual.conv2.weight"] = (size.vision, 3, 3, size.patch, size.patch)
+    found |= _pair("ln_final", size.text)
+    found |= _pair("visual.ln_pre", size.vision) | _pair("visual.ln_post", size.vision)
+    found |= _block_shapes("transformer", size.text, size.layers)
+    found |= _block_shapes("visual.transformer", size.vision, size.layers)
+    return {prefix + name: shape for name, shape in found.items()} | _head_shapes(head, size)
+
+
+def _head_shapes(head: str, size: Size) -> dict[str, tuple[int, ...]]:
+    dim = size.dim
+    if head == "meanP":
+        return {}
+    if head == "tightTransf":
+        return {
+            "cross.embeddings.position_embeddings.weight": (CONTEXT, dim),
+            **_block_shapes("cross.transformer", dim, size.head_layers),
+            **_pair("cross.pooler.ln_pool", dim),
+            **_pair("cross.pooler.dense", dim, dim),
+            **_pair("similarity_dense", 1, dim),
+        }
+    found: dict[str, tuple[int, ...]] = {"frame_position_embeddings.weight": (CONTEXT, dim)}
+    if head == "seqTransf":
+        return found | _block_shapes("transformerClip", dim, size.head_layers)
+    for kind in ("ih", "hh"):
+        found[f"lstm_visual.weight_{kind}_l0"] = (4 * dim, dim)
+        found[f"lstm_visual.bias_{kind}_l0"] = (4 * dim,)
+    return found
+
+
+def _pair(name: str, *shape: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+
+
+def _block_shapes(name: str, width: int, layers: int) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for n in range(layers):
+        block = f"{name}.resblocks.{n}"
+        found[f"{block}.attn.in_proj_weight"] = (3 * width, width)
+        found[f"{block}.attn.in_proj_bias"] = (3 * width,)
+        found |= _pair(f"{block}.attn.out_proj", width, width)
+        found |= _pair(f"{block}.mlp.c_fc", 4 * width, width)
+        found |= _pair(f"{block}.mlp.c_proj", width, 4 * width)
+        found |= _pair(f"{block}.ln_1", width) | _pair(f"{block}.ln_2", width)
+    return found
+
+
 def reference_state(
     head: str = "meanP", seed: int = 0, *, spans_frames: bool = False
 ) -> dict[str, Tensor]:
-    """The state dict that CLIP4Clip's training writes, float32; with linear_patch 3d, if so."""
+    """A tiny state dict in the reference's layout, float32."""
     draw = torch.Generator().manual_seed(seed)
-
-    def random(*shape: int, scale: float = 0.08) -> Tensor:
-        return torch.randn(*shape, generator=draw) * scale
-
-    state = {
-        "clip.logit_scale": torch.tensor(4.6),
-        "clip.positional_embedding": random(CONTEXT, TEXT),
-        "clip.token_embedding.weight": random(VOCABULARY, TEXT),
-        "clip.text_projection": random(TEXT, DIM),
-        "clip.visual.class_embedding": random(VISION),
-        "clip.visual.positional_embedding": random((IMAGE // PATCH) ** 2 + 1, VISION),
-        "clip.visual.conv1.weight": random(VISION, 3, PATCH, PATCH),
-        "clip.visual.proj": random(VISION, DIM),
-    }
-
-    def norm(name: str, width: int) -> dict[str, Tensor]:
-        return {
-            f"{name}.weight": 1 + random(width),
-            f"{name}.bias": random(width),
-        }
-
-    def blocks(name: str, width: int, layers: int) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
-        for n in range(layers):
-            block = f"{name}.resblocks.{n}"
-            found |= {
-                f"{block}.attn.in_proj_weight": random(3 * width, width),
-                f"{block}.attn.in_proj_bias": random(3 * width),
-                f"{block}.attn.out_proj.weight": random(width, width),
-                f"{block}.attn.out_proj.bias": random(width),
-                f"{block}.mlp.c_fc.weight": random(4 * width, width),
-                f"{block}.mlp.c_fc.bias": random(4 * width),
-                f"{block}.mlp.c_proj.weight": random(width, 4 * width),
-                f"{block}.mlp.c_proj.bias": random(width),
-            }
-            found |= norm(f"{block}.ln_1", width) | norm(f"{block}.ln_2", width)
-        return found
-
-    state |= norm("clip.ln_final", TEXT)
-    state |= norm("clip.visual.ln_pre", VISION) | norm("clip.visual.ln_post", VISION)
-    state |= blocks("clip.transformer", TEXT, LAYERS)
-    state |= blocks("clip.visual.transformer", VISION, LAYERS)
-    if head in ("seqLSTM", "seqTransf"):
-        state["frame_position_embeddings.weight"] = random(CONTEXT, DIM)
-    if head == "seqTransf":
-        state |= blocks("transformerClip", DIM, HEAD_LAYERS)
-    if head == "seqLSTM":
-        state |= {
-            "lstm_visual.weight_ih_l0": random(4 * DIM, DIM),
-            "lstm_visual.weight_hh_l0": random(4 * DIM, DIM),
-            "lstm_visual.bias_ih_l0": random(4 * DIM),
-            "lstm_visual.bias_hh_l0": random(4 * DIM),
-        }
-    if head == "tightTransf":
-        state["cross.embeddings.position_embeddings.weight"] = random(CONTEXT, DIM)
-        state |= blocks("cross.transformer", DIM, HEAD_LAYERS) | norm("cross.pooler.ln_pool", DIM)
-        state |= {
-            "cross.pooler.dense.weight": random(DIM, DIM),
-            "cross.pooler.dense.bias": random(DIM),
-            "similarity_dense.weight": random(1, DIM, scale=1.0),
-            "similarity_dense.bias": random(1),
-        }
-    if spans_frames:
-        state["clip.visual.conv2.weight"] = random(VISION, 3, 3, PATCH, PATCH)
-    return state
+    state: dict[str, Tensor] = {}
+    for name, shape in reference_shapes(head, spans_frames=spans_frames).items():
+        scale = 1.0 if name == "similarity_dense.weight" else 0.08
+        tensor = torch.randn(shape, generator=draw) * scale
+        is_norm = ".ln_" in name and name.endswith("weight")
+        state[name] = 1 + tensor if is_norm else tensor
+    return state | {"clip.logit_scale": torch.tensor(4.6)}
 
 
 def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
