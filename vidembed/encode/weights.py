@@ -38,10 +38,13 @@ _HUB_SIDES = (
 )
 # Whole and in shards, the better format first: only one of the two is downloaded.
 _SAFETENSORS, _PICKLED = "model.safetensors", "pytorch_model.bin"
+# The last choice: folders of open_clip's that have the others too are read as Hugging Face's.
+_OPEN_CLIP = "open_clip_model.safetensors"
 _INDEX = ".index.json"
 _HUB_LAYOUTS = (
     (_SAFETENSORS, _SAFETENSORS + _INDEX, "model-*-of-*.safetensors"),
     (_PICKLED, _PICKLED + _INDEX, "pytorch_model-*-of-*.bin"),
+    (_OPEN_CLIP,),
 )
 _MAX_BYTES = 64 << 30
 _MAX_HEADER = 100_000_000
@@ -133,7 +136,7 @@ def _in_folder(name: str, folder: Path, sides: tuple[str, ...]) -> Weights:
 
 
 def _tensors_in(folder: Path) -> Path | None:
-    for name in (_SAFETENSORS, _SAFETENSORS + _INDEX, _PICKLED, _PICKLED + _INDEX):
+    for name in (_SAFETENSORS, _SAFETENSORS + _INDEX, _PICKLED, _PICKLED + _INDEX, _OPEN_CLIP):
         if (folder / name).is_file():
             return folder / name
     return None

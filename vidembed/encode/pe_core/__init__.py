@@ -1,0 +1,1 @@
+"""Perception Encoder, core models (Bolya et al., arXiv 2504.13181)."""
