@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.goldens import seeded
 from tests.helpers import checkpoints as make
 from vidembed.encode import registry
 from vidembed.encode.clip4clip import layout
@@ -383,6 +384,56 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):
         assert "cannot be opened safely" in text
         assert "safetensors" in text
     assert not marker.exists()
+
+
+def as_module(tensors):
+    """Modules in modules, with these parameters and, for whole numbers, buffers."""
+    module = torch.nn.Module()
+    below = {}
+    for name, tensor in tensors.items():
+        first, dot, rest = name.partition(".")
+        if dot:
+            below.setdefault(first, {})[rest] = tensor
+        elif tensor.is_floating_point():
+            module.register_parameter(name, torch.nn.Parameter(tensor, requires_grad=False))
+        else:
+            module.register_buffer(name, tensor)
+    for name, inner in below.items():
+        module.add_module(name, as_module(inner))
+    return module
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit", "ignore:.*TorchScript")
+def test_openai_s_archive_is_refused_and_loads_once_converted_as_the_message_says(
+    tmp_path, states, encoders
+):
+    from safetensors.torch import save_file
+
+    bare = {k.removeprefix("clip."): v for k, v in make.halved(states["meanP"]).items()}
+    facts = {"input_resolution": 16, "context_length": 77, "vocab_size": 49408}
+    bare |= {name: torch.tensor(value) for name, value in facts.items()}
+    archive = tmp_path / "ViT-B-32.pt"
+    torch.jit.script(as_module(bare)).save(str(archive))
+    text = refusal(archive)
+    assert "torch.jit.load for a TorchScript archive" in text
+    assert "take its state_dict()" in text
+    assert "safetensors.torch.save_file" in text
+
+    state = torch.jit.load(str(archive), map_location="cpu").state_dict()
+    path = tmp_path / "model.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+    converted = load(path)
+    assert converted.spec.context_length == 32
+    frames = clips()
+    assert (
+        seeded.relative_error(
+            converted.encode_video(frames), encoders["meanP"].encode_video(frames)
+        )
+        < 1e-3
+    )
+    halved = load(make.write_reference(tmp_path / "halved.bin", make.halved(states["meanP"])))
+    np.testing.assert_array_equal(converted.encode_video(frames), halved.encode_video(frames))
+    np.testing.assert_array_equal(converted.encode_text(TEXTS), halved.encode_text(TEXTS))
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
