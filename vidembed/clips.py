@@ -17,7 +17,14 @@ Pad = Literal["repeat", "mask", "black"]
 Placement = Literal["ends", "parts", "grid"]
 Fit = Literal["crop", "squash", "square"]
 Scaler = Literal[
-    "bicubic", "bilinear", "lanczos", "cv2_bilinear", "torch_bilinear", "torch_bilinear_uint8"
+    "bicubic",
+    "bilinear",
+    "lanczos",
+    "cv2_bilinear",
+    "torch_bilinear",
+    "torch_bilinear_uint8",
+    "torch_antialias_bilinear",
+    "torch_antialias_bicubic",
 ]
 Offset = Literal["round", "floor", "even", "halves"]
 PixelType = Literal["uint8", "float32"]
@@ -99,6 +106,8 @@ class Resize:
         at all pixels that an output pixel covers. `cv2_bilinear`: OpenCV's fixed-point one.
         `torch_bilinear`: torch's between four neighbours, whose float32 result is not rounded;
         `torch_bilinear_uint8`: the same, rounded.
+        `torch_antialias_bilinear`, `torch_antialias_bicubic`: torch's of bytes, which torchvision
+        and so transformers' video processors use; like Pillow's, with coarser weights.
     offset: of a crop whose margin is odd: rounded half to even, as torchvision does, or down, as
         transformers does. `even`: down to an even number, as ffmpeg's crop does where the colours
         of 2 x 2 pixels are stored as one; `halves`: half the frame less half the crop, each down.
