@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from vidembed.clips import ClipSpec, Resize, Sampling
 from vidembed.encode.entry import Entry, Preset
+
+if TYPE_CHECKING:
+    from vidembed.clips import Scaler
 
 _HUB = "vidembed.encode.hub"
 _FOLDER = (
@@ -19,14 +24,8 @@ def _obtain(name: str) -> str:
 def _prism(count: int) -> dict[str, Preset]:
     sampling = Sampling(kind="nearest", count=count)
 
-    def resize(scaler: str) -> Resize:
-        lanczos = scaler == "lanczos"
-        return Resize(
-            short_side=288,
-            crop=288,
-            interpolation="lanczos" if lanczos else "bicubic",
-            fit="squash",
-        )
+    def resize(scaler: Scaler) -> Resize:
+        return Resize(short_side=288, crop=288, interpolation=scaler, fit="squash")
 
     return {
         "official": Preset(
@@ -35,7 +34,7 @@ def _prism(count: int) -> dict[str, Preset]:
         ),
         "transformers": Preset(
             "transformers' processor: the same frames, squashed bicubic",
-            ClipSpec(sampling=sampling, resize=resize("bicubic")),
+            ClipSpec(sampling=sampling, resize=resize("torch_antialias_bicubic")),
         ),
     }
 
@@ -47,7 +46,9 @@ _SIGLIP = ClipSpec(
 )
 _VJEPA2 = ClipSpec(
     sampling=Sampling(kind="uniform", count=64),
-    resize=Resize(short_side=292, crop=256, interpolation="bilinear", offset="floor"),
+    resize=Resize(
+        short_side=292, crop=256, interpolation="torch_antialias_bilinear", offset="floor"
+    ),
 )
 _VIDEOMAE = ClipSpec(
     sampling=Sampling(kind="uniform", count=16),

@@ -34,6 +34,11 @@ SIDES = (
 )
 # Pillow's numbers for its filters, which the preprocessors' files hold.
 _SCALERS: dict[int, Scaler] = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
+# Processors of videos have torchvision's arithmetic only; its Lanczos is not known here.
+_VIDEO_SCALERS: dict[int, Scaler] = {
+    2: "torch_antialias_bilinear",
+    3: "torch_antialias_bicubic",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +107,14 @@ def plain(config: Config) -> Config:
     }
 
 
-def processing(found: files.Weights, usual: Processing, *, video: bool = False) -> Processing:
+def processing(
+    found: files.Weights, usual: Processing, *, video: bool = False, torchvision: bool = False
+) -> Processing:
     """What the folder's preprocessor does; `usual` where its file, or a word in it, is absent.
 
-    video: whether the folder's preprocessor is one of videos. Raises WeightsError for steps that
-    make no frames of one square size.
+    video: whether the folder's preprocessor may be one of videos. torchvision: whether it has
+    torchvision's arithmetic only, and not Pillow's. Raises WeightsError for steps that make no
+    frames of one square size.
     """
     said = _preprocessor(found, video=video)
     if not said:
@@ -118,7 +126,8 @@ def processing(found: files.Weights, usual: Processing, *, video: bool = False) 
     else:
         mean = _triple(said.get("image_mean") or mean, where)
         std = _triple(said.get("image_std") or std, where)
-    return Processing(resize=_resize(said, usual.resize, where), mean=mean, std=std)
+    scalers = _VIDEO_SCALERS if torchvision else _SCALERS
+    return Processing(resize=resize(said, usual.resize, scalers, where), mean=mean, std=std)
 
 
 def _preprocessor(found: files.Weights, *, video: bool) -> Config:
@@ -137,11 +146,12 @@ def _preprocessor(found: files.Weights, *, video: bool) -> Config:
     return {}
 
 
-def _resize(said: Config, usual: Resize, where: str) -> Resize:
+def resize(said: Config, usual: Resize, scalers: Mapping[int, Scaler], where: str) -> Resize:
+    """The resize that a preprocessor's file describes."""
     number = said.get("resample")
-    scaler = usual.interpolation if number is None else _SCALERS.get(number)
+    scaler = usual.interpolation if number is None else scalers.get(number)
     if scaler is None:
-        raise WeightsError(f"{where} has resample {number!r}; known: {_SCALERS}")
+        raise WeightsError(f"{where} has resample {number!r}; known: {dict(scalers)}")
     if not said.get("do_resize", True):
         raise WeightsError(f"{where} does not resize (do_resize is false)")
     size = said.get("size")

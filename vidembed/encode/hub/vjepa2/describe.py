@@ -83,9 +83,13 @@ def processing(found: files.Weights, config: Config) -> Processing:
     """
     crop = config["crop_size"]
     usual = Resize(
-        short_side=crop * 256 // 224, crop=crop, interpolation="bilinear", offset="floor"
+        short_side=crop * 256 // 224,
+        crop=crop,
+        interpolation="torch_antialias_bilinear",
+        offset="floor",
     )
-    said = folder.processing(found, Processing(resize=usual, mean=_MEAN, std=_STD), video=True)
+    default = Processing(resize=usual, mean=_MEAN, std=_STD)
+    said = folder.processing(found, default, video=True, torchvision=True)
     if said.resize.crop != crop:
         raise WeightsError(
             f"the preprocessor of {found.folder} crops {said.resize.crop} pixels, the network "
