@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from tests.goldens import seeded
 from vidembed.clips import Resize
 from vidembed.pixels import crop_offset, prepare, resized_size
 
@@ -106,3 +111,101 @@ def test_frames_of_another_kind_are_refused_with_what_came(frames, got):
 def test_a_crop_that_does_not_fit_is_refused_with_both_sizes():
     with pytest.raises(ValueError, match="a crop of 224 does not fit into 128x170"):
         prepare(picture(48, 64), Resize(short_side=128, crop=224))
+
+
+# torch's bilinear scaling, whose result some encoders do not round
+
+TORCH_SIZES = [
+    # height, width, short side, crop
+    (243, 321, 256, 224),
+    (299, 227, 256, 224),
+    (227, 299, 224, 224),
+    (240, 320, 256, 256),
+    (854, 480, 224, 224),
+    (1080, 1920, 256, 224),
+    (256, 344, 256, 224),
+    (64, 49, 182, 182),
+    (333, 300, 356, 356),
+]
+
+
+def scaled_by_torch(pixels: torch.Tensor, size: tuple[int, int, int]) -> torch.Tensor:
+    """[..., height, width], scaled as a whole and cropped as torchvision crops."""
+    height, width, short, crop = size
+    other = math.floor(max(height, width) / min(height, width) * short)
+    height, width = (short, other) if height <= width else (other, short)
+    found = torch.nn.functional.interpolate(
+        pixels, size=(height, width), mode="bilinear", align_corners=False
+    )
+    top, left = round((height - crop) / 2), round((width - crop) / 2)
+    return found[..., top : top + crop, left : left + crop]
+
+
+def footage(height: int, width: int) -> np.ndarray:
+    """Smooth and noisy frames: rounding is at its worst where neighbours are close."""
+    smooth = seeded.clip(2, height, width, seed=height)
+    return np.concatenate([smooth, picture(height, width, 1), picture(height, width, 1) % 3])
+
+
+@pytest.mark.parametrize("size", TORCH_SIZES)
+def test_float_pixels_are_torch_s_whichever_is_first_scaling_or_normalising(size):
+    # pytorchvideo's order: to [0, 1], normalise, scale, crop. Ours: scale, crop, normalise.
+    height, width, short, crop = size
+    frames = footage(height, width)
+    pixels = torch.from_numpy(frames).permute(3, 0, 1, 2).float() / 255
+    expected = scaled_by_torch((pixels - 0.45) / 0.225, size).permute(1, 2, 3, 0).numpy()
+    found = prepare(frames, Resize(short_side=short, crop=crop, interpolation="torch_bilinear"))
+    assert found.dtype == np.float32
+    normalised = (found / np.float32(255) - np.float32(0.45)) / np.float32(0.225)
+    np.testing.assert_allclose(normalised * 0.225, expected * 0.225, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("size", TORCH_SIZES)
+def test_rounded_pixels_are_torchvision_s_pixel_for_pixel(size, channels_last):
+    height, width, short, crop = size
+    frames = footage(height, width)
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    if not channels_last:
+        pixels = pixels.contiguous()
+    expected = torch.round(scaled_by_torch(pixels.float(), size)).to(torch.uint8)
+    resize = Resize(short_side=short, crop=crop, interpolation="torch_bilinear_uint8")
+    np.testing.assert_array_equal(prepare(frames, resize), expected.permute(0, 2, 3, 1).numpy())
+
+
+@pytest.mark.parametrize("interpolation", ["torch_bilinear", "torch_bilinear_uint8"])
+def test_torch_s_scaling_squashes_too(interpolation):
+    frames = footage(120, 201)
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    expected = torch.nn.functional.interpolate(pixels, size=(96, 96), mode="bilinear")
+    if interpolation == "torch_bilinear_uint8":
+        expected = torch.round(expected)
+    resize = Resize(short_side=96, crop=96, interpolation=interpolation, fit="squash")
+    found = prepare(frames, resize)
+    np.testing.assert_allclose(found, expected.permute(0, 2, 3, 1).numpy(), atol=1e-4)
+
+
+def test_torch_s_scaling_reads_turned_frames_right():
+    frames = picture(64, 48)
+    resize = Resize(short_side=80, crop=72, interpolation="torch_bilinear_uint8")
+    turned = np.rot90(frames, axes=(1, 2))
+    np.testing.assert_array_equal(
+        prepare(turned, resize), prepare(np.ascontiguousarray(turned), resize)
+    )
+
+
+def test_a_frame_of_the_right_size_is_not_scaled_by_torch_s_rule_either():
+    frames = picture(256, 300)
+    for interpolation in ("torch_bilinear", "torch_bilinear_uint8"):
+        out = prepare(frames, Resize(short_side=256, crop=224, interpolation=interpolation))
+        np.testing.assert_array_equal(out, frames[:, 16:240, 38:262])
+
+
+def test_the_long_side_is_pytorchvideo_s_where_dividing_first_makes_it_a_pixel_less():
+    golden = np.load(Path(__file__).parent / "goldens" / "mvit_scaling.npz")
+    differ = 0
+    for (height, width, short), expected in zip(golden["sizes"], golden["scaled"], strict=True):
+        size = int(height), int(width), int(short)
+        assert resized_size(*size, "torch_bilinear") == tuple(expected)
+        differ += resized_size(*size, "torch_bilinear_uint8") != tuple(expected)
+    assert differ > 3

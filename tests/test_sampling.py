@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from vidembed.clips import Sampling
 from vidembed.decode.facts import VideoFacts
 from vidembed.decode.sampling import sample, spread
+from vidembed.encode.registry import ENTRIES
 
 
 def facts(frames: int, fps: float = 25.0, times=None) -> VideoFacts:
@@ -152,3 +156,57 @@ def test_masked_clips_are_shorter_instead_of_repeated():
 def test_an_empty_window_is_refused():
     with pytest.raises(ValueError, match=r"an empty window: frames \[3, 3\)"):
         indices(facts(9), 3, 3, kind="uniform", count=2)
+
+
+# Windows, as the encoders' own tests place them
+
+GOLDEN = Path(__file__).parent / "goldens" / "mvit_sampling.npz"
+ZOO = [
+    ENTRIES[name].presets["zoo"].clip.sampling
+    for name in ("mvit_base_16x4", "mvit_base_32x3", "x3d_xs", "x3d_s", "x3d_m")
+]
+TORCHVISION = ENTRIES["mvit_v2_s"].presets["torchvision"].clip.sampling
+
+
+def golden(kind: str):
+    with np.load(GOLDEN) as file:
+        for key in file:
+            name, frames, rate = key.split()
+            if name == kind:
+                yield facts(int(frames), float(Fraction(rate))), file[key].tolist(), key
+
+
+def test_pytorchvideo_s_windows_begin_with_equal_parts_of_what_a_window_leaves():
+    # ConstantClipsPerVideoSampler(2, 5) of pytorchvideo/data/clip_sampling.py for 12 s.
+    parts = Sampling(kind="uniform", count=4, windows=5, seconds=2.0, placement="parts")
+    assert parts.starts(0.0, 12.0) == [0, 2, 4, 6, 8]
+    assert parts.starts(3.0, 15.0) == [3, 5, 7, 9, 11]
+    assert parts.starts(0.0, 1.0) == [0] * 5
+
+
+def test_frames_are_those_of_pytorchvideo_s_sampler_and_subsampling():
+    for video, expected, key in golden("zoo"):
+        found = [sample(sampling, video, 0, video.n_frames) for sampling in ZOO]
+        assert np.concatenate(found).tolist() == expected, key
+
+
+def test_frames_are_those_of_torchvision_s_clips_at_7_5_frames_a_second():
+    for video, expected, key in golden("torchvision"):
+        assert sample(TORCHVISION, video, 0, video.n_frames).tolist() == expected, key
+
+
+def test_windows_of_a_grid_lie_in_their_segment():
+    found = sample(TORCHVISION, facts(900, 30), 300, 600)
+    whole = sample(TORCHVISION, facts(300, 30), 0, 300)
+    assert found.tolist() == (whole + 300).tolist()
+
+
+def test_a_video_shorter_than_a_window_of_a_grid_repeats_its_last_frame():
+    found = sample(TORCHVISION, facts(30, 30), 0, 30).reshape(5, 16)
+    assert found[0].tolist() == [0, 4, 8, 12, 16, 20, 24, *[28] * 9]
+    assert (found == found[0]).all()
+
+
+def test_windows_of_a_grid_need_one():
+    with pytest.raises(ValueError, match="windows of a grid need kind fps"):
+        Sampling(kind="uniform", count=4, windows=2, seconds=1.0, placement="grid")

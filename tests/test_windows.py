@@ -186,7 +186,8 @@ def test_pixels_cross_in_float32_where_the_reference_scales_in_float32(video, de
     found = pixels(table, "a")
     assert (found.dtype, found.shape) == (np.float32, (3, 48, 48, 3))
     assert np.abs(found - np.rint(found)).max() > 0.1
-    np.testing.assert_array_equal(np.rint(found), pixels(table, "c"))
+    # Where half way is met but for float32's last place, rounding may fall to the other side.
+    np.testing.assert_allclose(found, pixels(table, "c"), atol=0.5 + 1e-4)
     assert pixels(table, "b").dtype == np.uint8
     assert frame_numbers(np.rint(found).astype(np.uint8)) == [0, 49, 99]
 

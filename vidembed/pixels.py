@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from vidembed.clips import Resize, Scaler
+    from vidembed.clips import Offset, Resize, Scaler
 
     Pixels = NDArray[Any]  # uint8, or float32 where a resize is computed in it
 
@@ -49,13 +49,20 @@ def resized_size(
     return (short_side, other) if height <= width else (other, short_side)
 
 
-def crop_offset(length: int, crop: int, offset: Literal["round", "floor"] = "round") -> int:
-    """Where a centre crop begins: rounded half to even, as torchvision's CenterCrop does, or down.
+def crop_offset(length: int, crop: int, offset: Offset = "round") -> int:
+    """Where a centre crop begins; see `vidembed.clips.Resize`.
 
     >>> crop_offset(227, 224), crop_offset(229, 224), crop_offset(227, 224, "floor")
     (2, 2, 1)
+    >>> crop_offset(854, 480, "even"), crop_offset(320, 243, "halves")
+    (186, 39)
     """
-    return (length - crop) // 2 if offset == "floor" else round((length - crop) / 2)
+    if offset == "halves":
+        return length // 2 - crop // 2
+    if offset == "round":
+        return round((length - crop) / 2)
+    down = (length - crop) // 2
+    return down - down % 2 if offset == "even" else down
 
 
 def prepare(frames: NDArray[np.uint8], resize: Resize) -> Pixels:
@@ -86,9 +93,12 @@ def prepare_frame(frame: NDArray[np.uint8], resize: Resize, out: Pixels) -> None
             f"a crop of {crop} does not fit into {height}x{width}; "
             f"short_side {resize.short_side} must not be smaller than the crop"
         )
-    whole = scaled(frame, height, width, scaler)
     top, left = crop_offset(height, crop, resize.offset), crop_offset(width, crop, resize.offset)
-    out[...] = whole[top : top + crop, left : left + crop]
+    if scaler in _TORCH and (height, width) != frame.shape[:2]:
+        down = _neighbours(frame.shape[0], height, top, crop)
+        out[...] = _TORCH[scaler](frame, down, _neighbours(frame.shape[1], width, left, crop))
+        return
+    out[...] = scaled(frame, height, width, scaler)[top : top + crop, left : left + crop]
 
 
 def scaled(frame: NDArray[np.uint8], height: int, width: int, scaler: Scaler) -> Pixels:
@@ -103,35 +113,99 @@ def scaled(frame: NDArray[np.uint8], height: int, width: int, scaler: Scaler) ->
     if scaler in _ANTIALIASED:
         lines = _filtered(frame.transpose(1, 0, 2), width, _ANTIALIASED[scaler])
         return _filtered(lines.transpose(1, 0, 2), height, _ANTIALIASED[scaler])
-    found = _torch_bilinear(frame, height, width)
-    return found if scaler == "torch_bilinear" else np.rint(found).astype(np.uint8)
+    down = _neighbours(frame.shape[0], height, 0, height)
+    return _TORCH[scaler](frame, down, _neighbours(frame.shape[1], width, 0, width))
 
 
-def _torch_bilinear(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
-    """As torch.nn.functional.interpolate(mode="bilinear", align_corners=False) of float32."""
-    above, below, down = _neighbours(frame.shape[0], height)
-    left, right, across = _neighbours(frame.shape[1], width)
-    rows = frame[np.union1d(above, below)].astype(np.float32)
-    place = np.zeros(frame.shape[0], np.int64)
-    place[np.union1d(above, below)] = np.arange(len(rows))
-    x = across[None, :, None]
-    lines = rows[:, left] * (np.float32(1) - x) + rows[:, right] * x
-    y = down[:, None, None]
-    found: NDArray[np.float32] = lines[place[above]] * (np.float32(1) - y) + lines[place[below]] * y
-    return found
+@dataclass(frozen=True, slots=True)
+class _Kernel:
+    """How much a pixel counts by its distance in output pixels, and up to which."""
+
+    share: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    reach: int
 
 
-def _neighbours(
-    before: int, after: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """For each output position the two input ones, and the weight of the second, float32."""
-    step = np.float32(before) / np.float32(after)
-    middle = np.arange(after).astype(np.float32) + np.float32(0.5)
-    at = np.asarray(np.maximum(middle * step - np.float32(0.5), 0), np.float32)
+@dataclass(frozen=True, slots=True)
+class _Neighbours:
+    """For some output positions the two input ones, int64, and the second's weight, float32."""
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    weight: NDArray[np.float32]
+
+
+def _neighbours(before: int, after: int, start: int, count: int) -> _Neighbours:
+    """Of `count` output positions from `start`, of `after`, as torch's bilinear kernel has them."""
+    # The kernel multiplies and subtracts with one rounding (FMA): in float64 nothing is rounded.
+    # Two roundings shift a pixel by as much as 1.5e-5 of the whole range.
+    step = np.float64(np.float32(before) / np.float32(after))
+    at = np.maximum((np.arange(start, start + count) + 0.5) * step - 0.5, 0).astype(np.float32)
     first = np.minimum(at.astype(np.int64), before - 1)
-    second = np.minimum(first + 1, before - 1)
-    weight: NDArray[np.float32] = at - first.astype(np.float32)
-    return first, second, weight
+    return _Neighbours(first, np.minimum(first + 1, before - 1), at - first.astype(np.float32))
+
+
+def _torch_bilinear(
+    frame: NDArray[np.uint8], down: _Neighbours, across: _Neighbours
+) -> NDArray[np.float32]:
+    """As torch.nn.functional.interpolate(mode="bilinear", align_corners=False) of float32, at these
+    rows and columns, to a few units of the last place.
+    """
+    begin, end = across.first[0], across.second[-1] + 1
+    columns = frame[:, begin:end]
+    above, below = (
+        columns[rows].astype(np.float32).reshape(len(rows), -1)
+        for rows in (down.first, down.second)
+    )
+    lines = _between(above, below, down.weight[:, None])
+    # Three flat places a pixel: numpy takes single numbers faster than triples.
+    left, right = (
+        lines.take(((places - begin)[:, None] * 3 + np.arange(3)).ravel(), axis=1)
+        for places in (across.first, across.second)
+    )
+    found = _between(left, right, np.repeat(across.weight, 3))
+    return found.reshape(len(found), -1, 3)
+
+
+def _between(
+    first: NDArray[np.float32], second: NDArray[np.float32], weight: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """In the memory of `second`."""
+    second -= first
+    second *= weight
+    second += first
+    return second
+
+
+def _torch_bilinear_uint8(
+    frame: NDArray[np.uint8], down: _Neighbours, across: _Neighbours
+) -> NDArray[np.uint8]:
+    """As torchvision's resize(antialias=False) of uint8: that of float32, rounded half to even.
+
+    Where the rounding hangs on the last place, the sum is made in the order of torch's kernel.
+    """
+    found = _torch_bilinear(frame, down, across)
+    y, x, channel = np.nonzero(np.abs(found - np.floor(found) - np.float32(0.5)) < _DOUBT)
+    above, below, up = down.first[y], down.second[y], down.weight[y]
+    left, right, east = across.first[x], across.second[x], across.weight[x]
+    north, west = np.float32(1) - up, np.float32(1) - east
+    total = (north * east) * frame[above, right, channel].astype(np.float32)
+    for weight, rows, columns in (
+        (north * west, above, left),
+        (up * west, below, left),
+        (up * east, below, right),
+    ):
+        # One rounding for a product and a sum, as above.
+        product = weight.astype(np.float64) * frame[rows, columns, channel]
+        total = (product + total).astype(np.float32)
+    found[y, x, channel] = total
+    return np.rint(found).astype(np.uint8)
+
+
+_DOUBT = np.float32(1e-3)
+_TORCH: dict[str, Callable[[NDArray[np.uint8], _Neighbours, _Neighbours], Pixels]] = {
+    "torch_bilinear": _torch_bilinear,
+    "torch_bilinear_uint8": _torch_bilinear_uint8,
+}
 
 
 def _cv2_bilinear(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -169,14 +243,6 @@ def _cv2_neighbours(
     ]
     inside = [np.clip(place, 0, before - 1) for place in (first, first + 1)]
     return inside[0], inside[1], weights[0], weights[1]
-
-
-@dataclass(frozen=True, slots=True)
-class _Kernel:
-    """How much a pixel counts by its distance in output pixels, and up to which."""
-
-    share: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-    reach: int
 
 
 def _triangle(x: NDArray[np.float64]) -> NDArray[np.float64]:

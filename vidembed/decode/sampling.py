@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,11 +66,12 @@ def _window(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDA
 def _windows_of_grid(
     sampling: Sampling, facts: VideoFacts, first: int, last: int
 ) -> NDArray[np.int64]:
-    grid = _fps(sampling, facts, first, last)
     # As torchvision: a slot that the video does not fill counts only where slots are whole frames.
     step = facts.fps / sampling.fps
-    if abs(step - round(step)) > 1e-6:
-        grid = grid[: max(1, int((last - first) / step + 1e-6))]
+    whole = abs(step - round(step)) < 1e-6
+    slots = math.ceil((last - first) / step - 1e-6) if whole else int((last - first) / step + 1e-6)
+    points = facts.times[first] + np.arange(max(1, slots)) / sampling.fps
+    grid = np.searchsorted(facts.times[first:last], points + 1e-6, side="right") + first - 1
     starts = spread(max(1, len(grid) - sampling.count + 1), sampling.windows)
     return np.concatenate([_filled(sampling, grid[at : at + sampling.count]) for at in starts])
 

@@ -17,7 +17,7 @@ Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-_FAMILIES = ("clip4clip",)
+_FAMILIES = ("clip4clip", "mvit", "x3d")
 
 
 def _entries() -> dict[str, Entry]:

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from vidembed.clips import Sampling
 from vidembed.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class EncoderSpec:
         sampling = self.clip.sampling
         if kind is not None and (kind != sampling.kind or sampling.seconds is not None):
             pad: Pad = "mask" if kind == "clip4clip" else "repeat"
-            sampling = replace(sampling, kind=kind, pad=pad, windows=1, seconds=None, tail=0.0)
+            sampling = Sampling(kind=kind, count=sampling.count, fps=sampling.fps, pad=pad)
         if count is not None and count not in self.counts:
             raise ConfigError(f"--frames {count}: {self.name} takes {self.counts} frames a clip")
         if count is not None:
@@ -118,8 +119,9 @@ class Encoder(Protocol):
     ) -> NDArray[np.float32]:
         """uint8 RGB [batch, frames, height, width, 3] of any size to float32 [batch, dim].
 
-        The encoder's own resize, crop and normalisation are applied; where its resize is computed
-        in float32, frames of that type that are resized already, 0 to 255, are taken as they are.
+        The encoder's own resize, crop and normalisation are applied. Frames that are `crop` x
+        `crop` pixels already count as resized; so do those of float32, 0 to 255, which an encoder
+        takes besides whose resize is computed in that type.
         frames: those of one clip, or of k windows one after the other, whose vectors are averaged.
         valid: how many leading frames of each clip count, the rest being padding; None: all.
         ValueError, with what was expected and what came, for another dtype or shape.
