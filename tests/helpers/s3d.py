@@ -105,3 +105,13 @@ def lively(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         elif ".bn" in name and name.endswith(".weight"):
             out[name] = value * np.float32(1.35)
     return out
+
+
+def lively_towers(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same for the S3D of torchvision's names inside MUGEN's VideoCLIP, which has no gates."""
+    return {
+        name: value * np.float32(1.8)
+        if ".features." in name and name.endswith("weight") and value.ndim == 1
+        else value
+        for name, value in state.items()
+    }

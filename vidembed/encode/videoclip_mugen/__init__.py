@@ -1,0 +1,1 @@
+"""MUGEN's VideoCLIP, as TorchMultimodal has it (arXiv 2204.08058)."""
