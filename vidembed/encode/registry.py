@@ -17,7 +17,7 @@ Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-_FAMILIES = ("clip4clip", "mvit", "x3d")
+_FAMILIES = ("clip4clip", "s3d_milnce", "mvit", "x3d", "hub", "pe_core", "videoclip_mugen")
 
 
 def _entries() -> dict[str, Entry]:
