@@ -85,3 +85,12 @@ def s3(tmp_path_factory):
 def command():
     """The `vidembed` of this environment, as the start of a command line."""
     return [sys.executable, "-m", "vidembed"]
+
+
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory):
+    """A Milvus server on loopback."""
+    from tests.helpers.milvus_server import MilvusServer
+
+    with MilvusServer(tmp_path_factory.mktemp("milvus")) as server:
+        yield server

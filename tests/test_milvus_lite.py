@@ -15,6 +15,7 @@ import pytest
 import vidembed
 from tests.helpers.runs import CLIP, bad, good, record, vectors, write_run
 from vidembed import schema
+from vidembed.config import LoadConfig
 from vidembed.errors import ConfigError, RunError, RunMismatchError
 from vidembed.store.milvus import Collection, CollectionSpec, check_uri, is_lite
 from vidembed.store.projection import Projection, collection_spec
@@ -185,7 +186,8 @@ def test_a_server_that_does_not_answer_is_named(monkeypatch):
 
 
 def projection(run: Run, uri: str, **spec) -> Projection:
-    return Projection(run, uri, collection_spec(run, name="videos", **spec))
+    options = LoadConfig.make({"run": run.uri, "milvus": uri, **spec})
+    return Projection.begin(run, uri, collection_spec(run, options))
 
 
 def test_what_a_run_has_is_projected_once(tmp_path, uri, opened):

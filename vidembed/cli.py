@@ -106,7 +106,7 @@ def _add_options(parser: argparse.ArgumentParser, options: type[config.Config]) 
                 spelled, metavar=name.upper(), help=text, default=argparse.SUPPRESS, **optional
             )
             continue
-        if field.default not in (None, False, ()) and not field.is_required():
+        if field.default not in (None, False, (), {}) and not field.is_required():
             text += f" [default: {field.default}]".replace("%", "%%")
         kind: dict[str, Any] = {"metavar": _metavar(field.annotation)}
         if field.annotation is bool:

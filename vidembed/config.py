@@ -6,6 +6,7 @@ argument. A secret is never an option: its environment variable is named in the 
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -95,6 +96,19 @@ def _listed(value: object) -> object:
 
 
 Actors = Annotated[ActorRange | None, BeforeValidator(ActorRange.parse)]
+
+
+def _parameters(value: object) -> object:
+    """JSON, as a flag spells it, or a mapping of YAML or Python."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError("expected a JSON object") from None
+
+
+Parameters = Annotated[dict[str, Any], BeforeValidator(_parameters)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Names = Annotated[str | tuple[str, ...], BeforeValidator(one_or_several)]
 Paths = Annotated[str | tuple[str, ...] | None, BeforeValidator(one_or_a_list)]
@@ -159,6 +173,21 @@ class MilvusOptions(Config):
     collection: str = _option("videos", "the Milvus collection", pattern=r"^[A-Za-z_]\w*$")
     index: Index = _option("AUTOINDEX", "the index that a new collection gets")
     metric: Metric | None = _option(None, "the index's metric [default: the encoder's own]")
+    index_params: Parameters = _option(
+        {}, 'of a new collection\'s index, as JSON: {"M": 32, "efConstruction": 400}'
+    )
+    vector_type: Literal["float32", "float16"] = _option(
+        "float32", "of a new collection's vectors; float16 takes half the memory, on a server"
+    )
+    partition_key: str | None = _option(
+        None, "metadata column by which a new collection is split; filters on it read less"
+    )
+    scalar_index: Words = _option(
+        (), "metadata columns that a new collection indexes for filters; comma separated"
+    )
+    milvus_patience: float = _option(
+        120.0, "seconds to wait at the end for a Milvus that is away", ge=0
+    )
 
 
 class EmbedConfig(MilvusOptions):

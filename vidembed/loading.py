@@ -32,8 +32,8 @@ class Loaded:
 def load(config: LoadConfig) -> Loaded:
     """Write what the collection lacks. Raises ConfigError, RunMismatchError or RunError."""
     run = Run.open(config.run)
-    spec = collection_spec(run, name=config.collection, metric=config.metric, index=config.index)
-    projection = Projection(run, config.milvus, spec)
+    projection = Projection.begin(run, config.milvus, collection_spec(run, config))
+    projection.collection.patient(config.milvus_patience)
     try:
         sent = projection.catch_up()
         removed = projection.withdraw()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from vidembed.store.run import Run
+    from vidembed.store.target import Target
 
 
 # What a write task claims. It must fit beside the pools of actors, or nothing is ever written and
@@ -30,11 +31,19 @@ class RunSink(Datasink[int]):  # type: ignore[misc]  # Ray is untyped
     """Commits to each run, by its encoder's label, what is that encoder's.
 
     `write` runs in workers, once for about `rows_per_part` rows, and may be retried: a run names
-    its parts by what is in them. A kill between two runs leaves each in order by itself.
+    its parts by what is in them. A kill between two runs leaves each in order by itself. targets:
+    where a label's parts go besides, as soon as they are committed.
     """
 
-    def __init__(self, runs: Mapping[str, Run], rows_per_part: int, tally: Tally = silent) -> None:
+    def __init__(
+        self,
+        runs: Mapping[str, Run],
+        rows_per_part: int,
+        tally: Tally = silent,
+        targets: Mapping[str, Target] | None = None,
+    ) -> None:
         self._runs = runs
+        self._targets = targets or {}
         self._rows = rows_per_part
         self._tally = tally
 
@@ -46,8 +55,10 @@ class RunSink(Datasink[int]):  # type: ignore[misc]  # Ray is untyped
             return 0
         for label, run in self._runs.items():
             share = schema.share(table, label)
-            if len(share):
-                run.commit(share)
+            part = run.commit(share) if len(share) else None
+            if part and label in self._targets:
+                # Durable already: a server that does not take it now holds up nothing.
+                self._targets[label].send(run, part)
         errors = pc.coalesce(*(table[schema.own("error", label)] for label in self._runs))
         good = table["segments"].filter(pc.is_null(errors))
         self._tally(

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from vidembed.pipeline.cluster import Pools
     from vidembed.report import RunReport
     from vidembed.store.done import Done
+    from vidembed.store.target import Target
 
 # Ray Data keeps something in the driver for every block of a dataset: a corpus goes through it in
 # windows of this many videos, so that the driver's memory does not grow with the corpus.
@@ -87,10 +88,11 @@ def _embed(
             # Before Milvus: Ray forks, and a fork beside gRPC's threads may never come back.
             stack.enter_context(cluster.connected(config.ray_address, out))
             cluster.check_shared(out)
-        follower = stack.enter_context(following(lanes))
+        follower = stack.enter_context(following(lanes, manifest.metadata))
         if pending:
             watch = monitor.start(lane.label for lane in lacking)
-            flow = _Flow(config, lacking, manifest.metadata, access, watch, pending)
+            targets = follower.targets if follower else {}
+            flow = _Flow(config, lacking, manifest.metadata, access, watch, pending, targets)
             done = {lane.label: before[lane.label] for lane in lacking}
             with _progress(config, pending, watch, follower):
                 for window in _windows(_pending(manifest, config.limit, done)):
@@ -145,6 +147,7 @@ class _Flow:
         access: Access,
         watch: Any,
         pending: int,
+        targets: Mapping[str, Target],
     ) -> None:
         self._pools = cluster.allocate(*cluster.size(), config, len(lanes))
         self._batch = batch_rows(config.batch_size, [lane.spec.clip for lane in lanes])
@@ -178,7 +181,8 @@ class _Flow:
         self._tally = monitor.RayTally(watch)
         self._block = rows_per_block(pending, self._pools)
         rows = max(8, min(_ROWS_PER_PART, pending // 16))
-        self._sink = RunSink({lane.label: lane.run for lane in lanes}, rows, self._tally)
+        runs = {lane.label: lane.run for lane in lanes}
+        self._sink = RunSink(runs, rows, self._tally, targets)
 
     def run(self, window: pa.Table) -> None:
         """decode -> encode, for one encoder after the other -> write, for one window's rows."""

@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vidembed.errors import ConfigError, RunError
 from vidembed.store.projection import Projection, collection_spec
+from vidembed.store.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    import pyarrow as pa
 
     from vidembed.pipeline.lanes import Lane
     from vidembed.store.projection import Reconciled
 
 _RETRY_S = 5.0
+# Write tasks send their parts to a server themselves; what is not noted after so long is ours.
+_GRACE_S = 30.0
 
 
 @contextmanager
-def following(lanes: Sequence[Lane]) -> Iterator[Follower | None]:
+def following(lanes: Sequence[Lane], metadata: pa.Schema) -> Iterator[Follower | None]:
     """A follower where --milvus asks for one; it is stopped however the job ends.
 
-    Connects and checks the collections: a wrong one is found before anything is started.
+    Connects and checks the collections: a wrong one is found before anything is started. metadata:
+    of the manifest.
     """
     with ExitStack() as stack:
         followed = []
         for lane in lanes:
             if lane.config.milvus is None:
                 continue
-            projection = _projection(lane, lane.config.milvus)
+            spec = collection_spec(lane.run, lane.config, metadata)
+            projection = Projection.begin(lane.run, lane.config.milvus, spec)
             stack.callback(projection.close)
             projection.withdraw()
-            followed.append(_Followed(lane, projection))
+            target = Target.of(lane.config.milvus, lane.config.collection)
+            followed.append(_Followed(lane, projection, target))
         if not followed:
             yield None
             return
@@ -42,19 +51,20 @@ def following(lanes: Sequence[Lane]) -> Iterator[Follower | None]:
         yield follower
 
 
-def _projection(lane: Lane, milvus: str) -> Projection:
-    config = lane.config
-    spec = collection_spec(
-        lane.run, name=config.collection, metric=config.metric, index=config.index
-    )
-    return Projection(lane.run, milvus, spec)
-
-
 @dataclass(slots=True)
 class _Followed:
     lane: Lane
     projection: Projection
+    target: Target | None
     error: str = ""
+    seen: dict[str, float] = field(default_factory=dict)
+
+    def catch_up(self) -> None:
+        """Send the parts that nobody else is about to send."""
+        now = time.monotonic()
+        for part in self.projection.lacking():
+            if self.target is None or now - self.seen.setdefault(part, now) >= _GRACE_S:
+                self.projection.send(part)
 
     def done(self, work: Callable[[], object]) -> bool:
         """Do this; False, with `error`, where Milvus does not take part."""
@@ -71,6 +81,7 @@ class _Followed:
         sent; returns what the report says of it.
         """
         config, projection = self.lane.config, self.projection
+        projection.collection.patient(config.milvus_patience)
         compared: Reconciled | None = None
         rows: int | None = None
 
@@ -78,7 +89,7 @@ class _Followed:
             nonlocal compared, rows
             projection.catch_up()
             projection.withdraw()
-            compared = projection.reconcile(projection.sent_and_there())
+            compared = projection.reconcile(projection.new_parts())
             rows = projection.count()
 
         self.done(work)
@@ -94,11 +105,12 @@ class _Followed:
 
 
 class Follower:
-    """Projects the parts of all runs from one thread of the driver.
+    """Projects from one thread of the driver the parts that no write task sends.
 
-    One thread, because Milvus Lite has a single writer. A Milvus that does not answer holds back
-    the projection only, never the runs; what is missing at the end is said, and `vidembed load`
-    makes up for it.
+    One thread, because Milvus Lite has a single writer: it gets all parts this way, a server those
+    that it did not take when they were written. A Milvus that does not answer holds back the
+    projection only, never the runs; what is missing at the end is said, and `vidembed load` makes
+    up for it.
     """
 
     def __init__(self, followed: Sequence[_Followed]) -> None:
@@ -107,6 +119,11 @@ class Follower:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="projection", daemon=True)
         self._thread.start()
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        """By label, where write tasks send their parts."""
+        return {each.lane.label: each.target for each in self._followed if each.target}
 
     def poke(self) -> None:
         """There may be new parts."""
@@ -134,6 +151,6 @@ class Follower:
             if self._stop.is_set():
                 return
             # Every one is tried: a collection that is refused holds back no other.
-            behind = [each for each in self._followed if not each.done(each.projection.catch_up)]
+            behind = [each for each in self._followed if not each.done(each.catch_up)]
             if behind:
                 self._stop.wait(_RETRY_S)

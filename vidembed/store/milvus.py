@@ -1,29 +1,34 @@
-"""A Milvus collection: made, checked, written by upsert, searched. pymilvus lives here only."""
+"""A Milvus collection: made, checked, written by upsert, searched."""
 
 from __future__ import annotations
 
 import datetime
 import json
-import logging
-import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
-from vidembed import schema, sources
+from vidembed import schema
 from vidembed.errors import ConfigError, RunError, RunMismatchError
+from vidembed.store.milvus_calls import check_uri, connect, disconnect, is_lite
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
-# Rows a request: well below the 64 MB of a request and the 2,000 rows that older Lite takes well.
+__all__ = ["Collection", "CollectionSpec", "check_uri", "is_lite"]
+
+# Bytes a request: a server takes 64 MiB, and answers sooner to less.
+_BATCH_BYTES = 16 << 20
+# Milvus Lite takes long over more rows than these at once; keys are asked for in as many.
 _BATCH_ROWS = 1000
 _MAX_ID = 1024
-_MAX_URI = 8192
+_MAX_TEXT = 8192
 _PROPERTY = "vidembed."
 _INDEX_PARAMS: dict[str, dict[str, int]] = {
     "IVF_FLAT": {"nlist": 1024},
@@ -37,6 +42,9 @@ class CollectionSpec:
     """What a collection is for: vectors of one encoder, compared by one metric.
 
     clip: sampling and preprocessing as JSON, so that a search by video prepares its query alike.
+    index_params: over the usual ones. vector_type: `float32` or `float16`. columns: metadata that
+    are fields of their own, by name, with their type; the others are dynamic. partition_key,
+    scalar_index: which of `columns` rows are spread by, and which are indexed for filters.
     """
 
     name: str
@@ -47,37 +55,48 @@ class CollectionSpec:
     weights: str
     fingerprint: str
     clip: str
+    index_params: dict[str, Any] = field(default_factory=dict)
+    vector_type: str = "float32"
+    columns: dict[str, str] = field(default_factory=dict)
+    partition_key: str | None = None
+    scalar_index: tuple[str, ...] = ()
 
 
 class Collection:
     """One collection of one server, or of one Milvus Lite folder.
 
-    Milvus Lite has a single writer: open it in one process at a time.
+    Milvus Lite has a single writer: open it in one process at a time. patience_s: see `Asking`;
+    call_s: of one call.
     """
 
-    def __init__(self, uri: str, name: str) -> None:
+    def __init__(self, uri: str, name: str, patience_s: float = 10.0, call_s: float = 30.0) -> None:
         """Connect. Raises ConfigError where nothing answers or the token is refused."""
         self.uri, self.name = uri, name
-        self._client = _connect(uri)
+        # By itself pymilvus would try for minutes, in the middle of a stage.
+        self._call = {"timeout": call_s}
+        self._ask = connect(uri)
+        self._ask.patience_s = patience_s
+        self._client = self._ask.client
+        self._fields: dict[str, Any] = {}
 
     @property
     def is_lite(self) -> bool:
         return is_lite(self.uri)
 
+    def patient(self, seconds: float) -> None:
+        """From now on, wait so long for what passes by itself."""
+        self._ask.patience_s = seconds
+
     def close(self) -> None:
         """Disconnect; Milvus Lite gives its folder free for other processes."""
-        self._client.close()
-        if self.is_lite:
-            from milvus_lite.server_manager import server_manager_instance
-
-            server_manager_instance.release_server(sources.absolute(self.uri))
+        disconnect(self._ask)
 
     def exists(self) -> bool:
-        return bool(_asked(self.uri, lambda: self._client.has_collection(self.name)))
+        return bool(self._ask(lambda: self._client.has_collection(self.name, **self._call)))
 
     def collections(self) -> list[str]:
         """The names of all collections there."""
-        return list(_asked(self.uri, self._client.list_collections))
+        return list(self._ask(lambda: self._client.list_collections(**self._call)))
 
     def made_for(self) -> dict[str, str]:
         """The encoder, weights, fingerprint and metric that the collection holds vectors of.
@@ -89,7 +108,7 @@ class Collection:
             raise ConfigError(
                 f"{self.uri} has no collection {self.name!r}; it has: {', '.join(names) or 'none'}"
             )
-        found = self._client.describe_collection(self.name).get("properties") or {}
+        found = self._described().get("properties") or {}
         made = {k: str(found.get(_PROPERTY + k, "")) for k in _MADE_FOR}
         if not made["fingerprint"]:
             raise ConfigError(
@@ -105,6 +124,8 @@ class Collection:
         """
         if self.is_lite and spec.index == "DISKANN":
             raise ConfigError("Milvus Lite has no DISKANN index; use HNSW or IVF_FLAT, or a server")
+        if spec.vector_type != "float32":
+            self._check_half_precision()
         if not self.exists():
             self._create(spec)
             return
@@ -116,18 +137,38 @@ class Collection:
                     f"{what} {made[what]}, not {spec.encoder} with {wanted}: vectors of two kinds "
                     f"do not compare; name another --collection"
                 )
+        absent = sorted(set(spec.columns) - set(self._typed()))
+        if absent:
+            raise RunMismatchError(
+                f"collection {self.name!r} in {self.uri} has no field {', '.join(absent)}: fields "
+                f"for --partition-key and --scalar-index are made with a collection; name another "
+                f"--collection"
+            )
+
+    def _check_half_precision(self) -> None:
+        if self.is_lite:
+            raise ConfigError("Milvus Lite has float32 vectors only; --vector-type is for a server")
+        version = str(self._ask(lambda: self._client.get_server_version(**self._call))).lstrip("v")
+        # 2.3 takes such vectors, keeps them, and finds the wrong ones.
+        if tuple(int(n) for n in re.findall(r"\d+", version)[:2]) < (2, 4):
+            raise ConfigError(
+                f"Milvus {version} at {self.uri} does not search float16 vectors rightly: it needs "
+                f"2.4 or newer; leave --vector-type out"
+            )
 
     def _create(self, spec: CollectionSpec) -> None:
         layout = self._client.create_schema(auto_id=False, enable_dynamic_field=True)
-        for name, kind, params in _fields(spec.dim):
-            layout.add_field(name, kind, is_primary=name == "id", **params)
+        for name, kind, params in _fields(spec):
+            layout.add_field(name, kind, **params)
         index = self._client.prepare_index_params()
         index.add_index(
             "embedding",
             index_type=spec.index,
             metric_type=spec.metric,
-            params=_INDEX_PARAMS.get(spec.index, {}),
+            params=_INDEX_PARAMS.get(spec.index, {}) | spec.index_params,
         )
+        for name in spec.scalar_index:
+            index.add_index(name)
         properties = {
             _PROPERTY + "encoder": spec.encoder,
             _PROPERTY + "weights": spec.weights,
@@ -135,8 +176,7 @@ class Collection:
             _PROPERTY + "metric": spec.metric,
             _PROPERTY + "clip": spec.clip,
         }
-        _asked(
-            self.uri,
+        self._ask(
             lambda: self._client.create_collection(
                 spec.name,
                 schema=layout,
@@ -148,105 +188,73 @@ class Collection:
 
     def upsert(self, rows: pa.Table) -> int:
         """Write rows of `schema.embeddings`, keyed by `id`; any repetition is harmless."""
-        written = 0
-        for at in range(0, len(rows), _BATCH_ROWS):
-            records = _records(rows.slice(at, _BATCH_ROWS))
-            _asked(self.uri, lambda records=records: self._client.upsert(self.name, records))
-            written += len(records)
-        return written
+        typed = self._typed()
+        width = max(1, rows.nbytes // max(1, len(rows)))
+        step = max(1, min(_BATCH_BYTES // width, _BATCH_ROWS if self.is_lite else 10 * _BATCH_ROWS))
+        for at in range(0, len(rows), step):
+            records = _records(rows.slice(at, step), typed)
+            self._ask(partial(self._client.upsert, self.name, records, **self._call))
+        return len(rows)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete the rows of these keys; those that are not there are no error."""
         for at in range(0, len(ids), _BATCH_ROWS):
             some = list(ids[at : at + _BATCH_ROWS])
-            _asked(self.uri, lambda some=some: self._client.delete(self.name, ids=some))
+            self._ask(partial(self._client.delete, self.name, ids=some, **self._call))
 
     def lacking(self, ids: Sequence[str]) -> list[str]:
         """Those of these keys that the collection does not have."""
         found: set[str] = set()
-        self._client.load_collection(self.name)
+        self._load()
         for at in range(0, len(ids), _BATCH_ROWS):
             some = list(ids[at : at + _BATCH_ROWS])
-            rows = _asked(
-                self.uri,
-                lambda some=some: self._client.get(self.name, ids=some, output_fields=["id"]),
+            rows = self._ask(
+                partial(self._client.get, self.name, ids=some, output_fields=["id"], **self._call)
             )
             found.update(row["id"] for row in rows)
         return [key for key in ids if key not in found]
 
     def count(self) -> int:
         """Rows that a search would see, deleted ones left out."""
-        found = _asked(
-            self.uri,
-            lambda: self._client.query(self.name, filter="", output_fields=["count(*)"]),
+        self._load()
+        found = self._ask(
+            lambda: self._client.query(
+                self.name, filter="", output_fields=["count(*)"], **self._call
+            )
         )
         return int(found[0]["count(*)"])
 
     def search(self, vectors: NDArray[np.float32], top: int) -> list[list[dict[str, Any]]]:
         """The `top` nearest rows of each vector [n, dim], best first: fields and `score`."""
-        self._client.load_collection(self.name)
-        answers = _asked(
-            self.uri,
+        self._load()
+        half = self._typed()["embedding"] == "FLOAT16_VECTOR"
+        data = list(vectors.astype(np.float16) if half else vectors)
+        answers = self._ask(
             lambda: self._client.search(
-                self.name, data=list(vectors), limit=top, output_fields=["*"]
-            ),
+                self.name, data=data, limit=top, output_fields=["*"], **self._call
+            )
         )
         return [[_hit(hit) for hit in hits] for hits in answers]
 
+    def _load(self) -> None:
+        # A collection is released by a restart of Lite; to load one that is loaded costs nothing.
+        self._ask(lambda: self._client.load_collection(self.name, **self._call))
 
-def is_lite(uri: str) -> bool:
-    return sources.is_local(uri) and uri.endswith(".db")
-
-
-def check_uri(uri: str) -> None:
-    """Raise ConfigError where `uri` is neither a Lite path nor a server's address."""
-    if not (is_lite(uri) or sources.scheme(uri) in ("http", "https")):
-        raise ConfigError(
-            f"--milvus {uri}: expected a path ending in .db (Milvus Lite) or http://host:19530"
+    def _described(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._ask(
+            lambda: self._client.describe_collection(self.name, **self._call)
         )
+        return found
+
+    def _typed(self) -> dict[str, str]:
+        """The fields that are no dynamic ones, and their types."""
+        if not self._fields:
+            fields = self._described()["fields"]
+            self._fields = {each["name"]: each["type"].name for each in fields}
+        return self._fields
 
 
-def _connect(uri: str) -> Any:
-    check_uri(uri)
-    # It logs every error that it raises as well, with a traceback; we report it once.
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-    # gRPC's fork handlers wait for its own threads, which Milvus Lite keeps busy: Ray, which forks
-    # to start its processes, then sometimes never comes up. Read when grpc is first imported.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    from pymilvus import MilvusClient
-    from pymilvus.exceptions import MilvusException
-
-    options: dict[str, Any] = {}
-    if is_lite(uri):
-        uri = sources.absolute(uri)
-        os.makedirs(os.path.dirname(uri), exist_ok=True)
-    elif token := os.environ.get("MILVUS_TOKEN"):
-        options["token"] = token
-    try:
-        return MilvusClient(uri=uri, timeout=15, **options)
-    except (MilvusException, OSError, ValueError) as error:
-        raise ConfigError(
-            f"Milvus at {uri} does not answer ({_reason(error)}); check the address, that it runs, "
-            f"and MILVUS_TOKEN"
-        ) from error
-
-
-def _asked(uri: str, call: Any) -> Any:
-    from pymilvus.exceptions import MilvusException
-
-    try:
-        return call()
-    except MilvusException as error:
-        raise RunError(f"Milvus at {uri}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    text = str(getattr(error, "message", "") or error)
-    return text.splitlines()[0][:300] if text else type(error).__name__
-
-
-def _fields(dim: int) -> list[tuple[str, Any, dict[str, Any]]]:
+def _fields(spec: CollectionSpec) -> list[tuple[str, Any, dict[str, Any]]]:
     from pymilvus import DataType
 
     kinds = {
@@ -254,31 +262,66 @@ def _fields(dim: int) -> list[tuple[str, Any, dict[str, Any]]]:
         pa.int32(): DataType.INT32,
         pa.float64(): DataType.DOUBLE,
     }
+    vector = DataType.FLOAT16_VECTOR if spec.vector_type == "float16" else DataType.FLOAT_VECTOR
     fields: list[tuple[str, Any, dict[str, Any]]] = []
-    for field in schema.embeddings(dim, pa.schema([])):
-        if field.name == "embedding":
-            fields.append((field.name, DataType.FLOAT_VECTOR, {"dim": dim}))
+    for each in schema.embeddings(spec.dim, pa.schema([])):
+        if each.name == "embedding":
+            fields.append((each.name, vector, {"dim": spec.dim}))
             continue
-        length = _MAX_URI if field.name == "uri" else _MAX_ID
-        params = {"max_length": length} if field.type == pa.string() else {}
-        fields.append((field.name, kinds[field.type], params))
+        length = _MAX_TEXT if each.name == "uri" else _MAX_ID
+        params: dict[str, Any] = {"max_length": length} if each.type == pa.string() else {}
+        if each.name == "id":
+            params["is_primary"] = True
+        fields.append((each.name, kinds[each.type], params))
+    for name, kind in spec.columns.items():
+        params = {"max_length": _MAX_TEXT} if kind == "VARCHAR" else {}
+        if name == spec.partition_key:
+            params["is_partition_key"] = True
+        fields.append((name, getattr(DataType, kind), params))
     return fields
 
 
-def _records(rows: pa.Table) -> list[dict[str, Any]]:
+def column_type(kind: pa.DataType) -> str | None:
+    """The type of a field of its own for a metadata column; None where there is none."""
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "VARCHAR"
+    if pa.types.is_integer(kind):
+        return "INT64"
+    if pa.types.is_floating(kind):
+        return "DOUBLE"
+    return "BOOL" if pa.types.is_boolean(kind) else None
+
+
+def _records(rows: pa.Table, typed: Mapping[str, str]) -> list[dict[str, Any]]:
     metadata = schema.metadata_of(rows.schema).names
     vectors = rows["embedding"].combine_chunks()
     if isinstance(vectors, pa.ChunkedArray):
         vectors = pa.concat_arrays(vectors.chunks)
     matrix = vectors.flatten().to_numpy().reshape(len(rows), -1)
+    if typed["embedding"] == "FLOAT16_VECTOR":
+        matrix = matrix.astype(np.float16)
+    own = [name for name in metadata if name in typed]
+    dynamic = [name for name in metadata if name not in typed]
     records: list[dict[str, Any]] = []
     for row, vector in zip(rows.drop_columns(["embedding"]).to_pylist(), matrix, strict=True):
         record = {k: v for k, v in row.items() if k not in metadata}
         # The dynamic field is JSON: what is null is left out, what JSON has no word for is text.
-        record |= {k: _json_value(row[k]) for k in metadata if row[k] is not None}
+        record |= {k: _json_value(row[k]) for k in dynamic if row[k] is not None}
+        record |= {k: _field_value(row, k, typed[k]) for k in own}
         record["embedding"] = vector
         records.append(record)
     return records
+
+
+def _field_value(row: dict[str, Any], name: str, kind: str) -> Any:
+    if row[name] is None:
+        if kind == "VARCHAR":
+            return ""
+        raise RunError(
+            f"{row['id']} has no {name}, which is a field of its own in Milvus and holds {kind}: "
+            f"leave it out of --partition-key and --scalar-index, or give it a value"
+        )
+    return row[name]
 
 
 def _json_value(value: Any) -> Any:

@@ -13,31 +13,67 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vidembed import sources
-from vidembed.errors import RunError
+from vidembed import schema, sources
+from vidembed.errors import ConfigError, RunError
 from vidembed.store.ledger import Ledger, stem
-from vidembed.store.milvus import Collection, CollectionSpec, is_lite
+from vidembed.store.milvus import Collection, CollectionSpec, column_type, is_lite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from vidembed.config import MilvusOptions
     from vidembed.store.run import Run
 
 
 def collection_spec(
-    run: Run, *, name: str, metric: str | None = None, index: str = "AUTOINDEX"
+    run: Run, options: MilvusOptions, metadata: pa.Schema | None = None
 ) -> CollectionSpec:
-    """The collection that a run's vectors go into."""
+    """The collection that a run's vectors go into.
+
+    metadata: of the run's rows; None: as its first part has it. Raises ConfigError for a column
+    that cannot be a field.
+    """
+    named = dict.fromkeys([*([options.partition_key] if options.partition_key else []),
+                           *options.scalar_index])  # fmt: skip
+    columns = {}
+    if named:
+        metadata = _metadata(run) if metadata is None else metadata
+        columns = {column: _type(column, metadata) for column in named}
     return CollectionSpec(
-        name=name,
+        name=options.collection,
         dim=int(run.record["dim"]),
-        metric=metric or str(run.record["metric"]),
-        index=index,
+        metric=options.metric or str(run.record["metric"]),
+        index=options.index,
+        index_params=options.index_params,
+        vector_type=options.vector_type,
+        columns=columns,
+        partition_key=options.partition_key,
+        scalar_index=options.scalar_index,
         encoder=str(run.identity["encoder"]),
         weights=str(run.record.get("weights") or ""),
         fingerprint=run.fingerprint,
         clip=json.dumps(run.identity["clip"], sort_keys=True),
     )
+
+
+def _metadata(run: Run) -> pa.Schema:
+    parts = run.parts()
+    return schema.metadata_of(run.schema_of(parts[0])) if parts else pa.schema([])
+
+
+def _type(column: str, metadata: pa.Schema) -> str:
+    if column not in metadata.names:
+        raise ConfigError(
+            f"--partition-key, --scalar-index: the manifest has no column {column!r}; it has "
+            f"{', '.join(metadata.names) or 'no metadata'}"
+        )
+    kind = column_type(metadata.field(column).type)
+    if kind is None:
+        raise ConfigError(
+            f"--partition-key, --scalar-index: {column} holds {metadata.field(column).type}, which "
+            f"no field of Milvus's filters holds"
+        )
+    return kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +91,33 @@ class Reconciled:
 class Projection:
     """One run into one collection. One at a time where it is Milvus Lite, which has one writer."""
 
-    def __init__(self, run: Run, uri: str, spec: CollectionSpec) -> None:
-        """Connect, and make or check the collection. Raises ConfigError, RunMismatchError."""
+    def __init__(self, run: Run, uri: str, name: str, **collection: float) -> None:
+        """Connect to a collection that there is. Raises ConfigError."""
         self._run = run
-        self.collection = Collection(uri, spec.name)
-        self.collection.ensure(spec)
-        place = sources.absolute(uri) if is_lite(uri) else uri
-        self._ledger = Ledger.of(run, place, spec.name)
+        self.collection = Collection(uri, name, **collection)
+        self._ledger = Ledger.of(run, sources.absolute(uri) if is_lite(uri) else uri, name)
+        self._held: dict[str, int] = {}
+        self._before: set[str] = set()
+
+    @classmethod
+    def begin(cls, run: Run, uri: str, spec: CollectionSpec) -> Projection:
+        """Connect, and make or check the collection. Raises ConfigError, RunMismatchError."""
+        projection = cls(run, uri, spec.name)
+        try:
+            projection.collection.ensure(spec)
+            projection._forget_what_is_gone()
+        except BaseException:
+            projection.close()
+            raise
+        return projection
+
+    def _forget_what_is_gone(self) -> None:
+        """A collection that was dropped or emptied since holds less than was noted: start over."""
         self._held = self._ledger.held()
-        self.sent: list[str] = []
-        # A collection that was dropped or emptied since holds less than was noted: start over.
         if self._held and self.collection.count() < self.rows:
             self._ledger.forget(self._held.items())
             self._held = {}
+        self._before = set(self._held)
 
     @property
     def rows(self) -> int:
@@ -89,13 +139,11 @@ class Projection:
         rows = self.collection.upsert(self._run.read_part(part))
         self._ledger.note_held(stem(part), rows)
         self._held[stem(part)] = rows
-        self.sent.append(part)
         return rows
 
-    def sent_and_there(self) -> list[str]:
-        """The parts that this projection has written and that the run still has."""
-        there = set(self._run.parts())
-        return [part for part in self.sent if part in there]
+    def new_parts(self) -> list[str]:
+        """The run's parts that were not noted when this began, whoever has written them since."""
+        return [part for part in self._run.parts() if stem(part) not in self._before]
 
     def withdraw(self) -> int:
         """Delete what the run has removed since; returns how many keys.

@@ -196,6 +196,11 @@ class Run:
             )
         return table
 
+    def schema_of(self, part: str) -> pa.Schema:
+        """The columns of a part, without its rows."""
+        with sources.open_binary(part) as file:
+            return pq.read_schema(file)
+
     def vectors(self) -> np.ndarray[Any, np.dtype[np.float32]]:
         """All vectors, float32 [rows, dim], in the order of `read`."""
         column = self.read(["embedding"])["embedding"].combine_chunks()
