@@ -99,6 +99,12 @@ def test_clips_come_from_files_with_their_frames_evenly_taken(tmp_path):
         inputs.clips(spec, 1, tmp_path / "empty")
 
 
+@pytest.mark.parametrize("name", registry.ENTRIES)
+def test_weights_can_be_drawn_for_every_encoder_that_does_not_ship_with_its_own(name):
+    row = registry.entry(name)
+    assert row.shipped or seeds.known(row), f"benchmarks/encoding/seeds.py does not know {name}"
+
+
 def test_an_encoder_whose_weights_cannot_be_drawn_asks_for_real_ones(tmp_path):
     row = replace(registry.entry("clip4clip-tiny"), package="vidembed.encode.unheard_of")
     with pytest.raises(seeds.NoSeedError, match="--weights clip4clip-tiny=PATH"):

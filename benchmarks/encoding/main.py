@@ -35,7 +35,10 @@ def main(words: list[str] | None = None) -> None:
     results = []
     for row in registry.ENTRIES.values():
         if not options.only or row.name in options.only:
-            results.append(_one(row, options))
+            left_out = row.name in options.leave_out
+            results.append(
+                Result(name=row.name, problem="left out") if left_out else _one(row, options)
+            )
             _write(Run(about=about, peak=peak, results=results), options)
     print(markdown(Run(about=about, peak=peak, results=results)))
 
@@ -63,7 +66,12 @@ def _measure(row: Entry, path: str | None, result: Result, options: argparse.Nam
     reference = None
     for compiled in (False, True) if options.compile else (False,):
         for dtype in options.dtypes:
-            way = (options.device, dtype, compiled)
+            way = measure.Way(
+                device=options.device,
+                dtype=dtype,
+                compiled=compiled,
+                quick=options.device == "cpu" and options.short,
+            )
             timing, vectors, macs = measure.run(spec, clips, options.batches, way)
             if dtype == "float32" and not compiled:
                 reference = vectors
@@ -92,11 +100,12 @@ def _options(words: list[str] | None) -> argparse.Namespace:
     say("--weights", nargs="+", type=_named, default=[], metavar="NAME=PATH", help="real weights")
     say("--clips", type=Path, help="a folder of .npy, uint8 RGB [frames, height, width, 3]")
     say("--only", nargs="+", choices=list(registry.ENTRIES), help="these encoders")
+    say("--leave-out", nargs="+", choices=list(registry.ENTRIES), default=[], metavar="NAME")
     say("--dtypes", nargs="+", choices=_DTYPES, help="[all; on a CPU float32 and bfloat16]")
     say("--batches", nargs="+", type=int, help="batch sizes, in clips [1 4 16 64; on a CPU 1]")
     say("--count", type=int, help="clips that types are compared on [16; on a CPU 4]")
     say("--compile", action=argparse.BooleanOptionalAction, help="also by torch.compile [on CUDA]")
-    say("--short", action="store_true", help="2 clips, no compilation, one or two batch sizes")
+    say("--short", action="store_true", help="2 clips, no compilation, few batch sizes")
     say("--note", default="", help="for the record")
     say("--out", type=Path, default=_ROOT / "benchmarks" / "results")
     options = parser.parse_args(words)

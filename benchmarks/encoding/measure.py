@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vidembed.encode.spec import Encoder, EncoderSpec
-
-    Dtype = registry.Dtype
 
 _SECONDS = 1.0
 _MOST_ROUNDS = 20
@@ -71,44 +70,71 @@ def giga_macs(encoder: Encoder, clip: NDArray[Any]) -> float:
     return counter.get_total_flops() / 2e9
 
 
-def run(
-    spec: EncoderSpec,
-    clips: NDArray[Any],
-    sizes: Sequence[int],
-    way: tuple[str, Dtype, bool],
-) -> tuple[Timing, NDArray[np.float32] | None, float | None]:
-    """One way (device, dtype, compiled) of an encoder: its timing, the clips' vectors, and the
-    billions of multiply-adds where it is not compiled. An error is part of the result.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How an encoder is run. quick: each clip once, which is the timing too: on a CPU a clip may
+    take a minute.
     """
-    device, dtype, compiled = way
-    timing = Timing(dtype=dtype, compiled=compiled)
+
+    device: registry.Device
+    dtype: registry.Dtype
+    compiled: bool
+    quick: bool
+
+
+def run(
+    spec: EncoderSpec, clips: NDArray[Any], sizes: Sequence[int], way: Way
+) -> tuple[Timing, NDArray[np.float32] | None, float | None]:
+    """One way of an encoder: its timing, the clips' vectors, and the billions of multiply-adds
+    where it is not compiled. An error is part of the result.
+    """
+    timing = Timing(dtype=way.dtype, compiled=way.compiled)
     vectors, macs = None, None
     try:
-        encoder: Any = registry.load(spec, "cuda" if device == "cuda" else "cpu", dtype)
-        if compiled:
+        encoder: Any = registry.load(spec, way.device, way.dtype)
+        if way.compiled:
             for module in outermost(encoder, clips[:1]):
                 module.compile()
-        else:
+        elif way.dtype == "float32":
             macs = giga_macs(encoder, clips[:1])
-        vectors = np.concatenate([encoder.encode_video(clip[None]) for clip in clips])
-        _reset_peak(device)
-        for size in sizes:
-            batch = clips[np.arange(size) % len(clips)]
-            if compiled:
-                # Compiles anew for another size.
-                encoder.encode_video(batch)
-            timing.seconds[size] = _median(lambda b=batch: encoder.encode_video(b), device)
-        if device == "cuda":
-            timing.peak_bytes = torch.cuda.max_memory_allocated()
-            timing.copy_seconds = _median(lambda: _copied(batch), device)
+        vectors, seconds = _each(encoder, clips)
+        if way.quick:
+            timing.seconds[1] = seconds
+        else:
+            _time(timing, encoder, clips, sizes, way)
     except Exception as error:  # noqa: BLE001 - whatever breaks is a finding, and others go on
         text = str(error).strip().splitlines() or [""]
         timing.problem = f"{type(error).__name__}: {text[0][:160]}"
     finally:
         torch.compiler.reset()
-        if device == "cuda":
+        if way.device == "cuda":
             torch.cuda.empty_cache()
     return timing, vectors, macs
+
+
+def _each(encoder: Encoder, clips: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
+    """The vectors of clips, one at a time, and the median of the seconds that one took."""
+    vectors, seconds = [], []
+    for clip in clips:
+        began = time.perf_counter()
+        vectors.append(encoder.encode_video(clip[None]))
+        seconds.append(time.perf_counter() - began)
+    return np.concatenate(vectors), statistics.median(seconds)
+
+
+def _time(
+    timing: Timing, encoder: Encoder, clips: NDArray[Any], sizes: Sequence[int], way: Way
+) -> None:
+    _reset_peak(way.device)
+    for size in sizes:
+        batch = clips[np.arange(size) % len(clips)]
+        if way.compiled:
+            # Compiles anew for another size.
+            encoder.encode_video(batch)
+        timing.seconds[size] = _median(partial(encoder.encode_video, batch), way.device)
+    if way.device == "cuda":
+        timing.peak_bytes = torch.cuda.max_memory_allocated()
+        timing.copy_seconds = _median(partial(_copied, batch), way.device)
 
 
 def outermost(encoder: Encoder, clip: NDArray[Any]) -> list[nn.Module]:

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import torch
+import transformers
 from safetensors.torch import save_file
 
 from tests.goldens import seeded
@@ -25,12 +26,21 @@ class NoSeedError(Exception):
     """It is not known here what the weights of this encoder look like."""
 
 
+def known(row: Entry) -> bool:
+    """Whether it is known here what the weights of this encoder look like."""
+    family = _family(row)
+    return row.name in _HUB if family.startswith("hub.") else family in _FAMILIES
+
+
 def weights(row: Entry, folder: Path) -> str:
     """What --weights would be, after writing it below `folder`. Raises NoSeedError."""
-    family = row.package.removeprefix("vidembed.encode.")
-    if family not in _FAMILIES:
-        raise NoSeedError(f"no seeded weights for {family}: give --weights {row.name}=PATH")
-    return _FAMILIES[family](row, folder / row.name)
+    if not known(row):
+        raise NoSeedError(f"no seeded weights for it are known: give --weights {row.name}=PATH")
+    return _FAMILIES[_family(row)](row, folder / row.name)
+
+
+def _family(row: Entry) -> str:
+    return row.package.removeprefix("vidembed.encode.")
 
 
 def _folder(where: Path, shapes: Shapes, config: Mapping[str, Any]) -> str:
@@ -66,11 +76,6 @@ def _clip4clip(row: Entry, where: Path) -> str:
     return _folder(where, shapes, clip)
 
 
-def _mvit(row: Entry, where: Path) -> str:
-    layout = _layout(row)
-    return _file(where, layout.shapes_of(layout.ARCHITECTURES[row.name], 400))
-
-
 def _s3d_milnce(row: Entry, where: Path) -> str:
     """The released variant, whose table of words has 66,250 rows."""
     layout = _layout(row)
@@ -78,10 +83,63 @@ def _s3d_milnce(row: Entry, where: Path) -> str:
     return _file(where, layout.expected_shapes(architecture))
 
 
+def _zoo(row: Entry, where: Path) -> str:
+    """A classifier of Kinetics-400, as in pytorchvideo's zoo."""
+    layout = _layout(row)
+    return _file(where, layout.shapes_of(layout.ARCHITECTURES[row.name], 400))
+
+
+def _videoclip_mugen(row: Entry, where: Path) -> str:
+    layout = _layout(row)
+    return _file(where, layout.expected_shapes(layout.Architecture(layers=6)))
+
+
+def _pe_core(row: Entry, where: Path) -> str:
+    layout = _layout(row)
+    return _file(where, layout.expected_shapes(layout.ARCHITECTURES[row.name]))
+
+
+_TOWER = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
+_LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16}
+_PRISM_LARGE = {
+    "vision_config": {**_LARGE, "num_spatial_layers": 24, "num_frames": 8},
+    "text_config": {**_LARGE, "num_hidden_layers": 12},
+}
+_SIGLIP2 = {
+    "vision_config": {**_TOWER, "intermediate_size": 3072, "image_size": 224, "patch_size": 16},
+    "text_config": {**_TOWER, "intermediate_size": 3072, "vocab_size": 256000},
+}
+# Of transformers: configuration, model, and what is not the default of the configuration.
+_HUB: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "videoprism_lvt_b": ("VideoPrismConfig", "VideoPrismClipModel", {}),
+    "videoprism_lvt_l": ("VideoPrismConfig", "VideoPrismClipModel", _PRISM_LARGE),
+    "siglip2": ("SiglipConfig", "SiglipModel", _SIGLIP2),
+    "vjepa2": ("VJEPA2Config", "VJEPA2Model", {}),
+    "videomae": ("VideoMAEConfig", "VideoMAEForPreTraining", {"use_mean_pooling": False}),
+}
+
+
+def _hub(row: Entry, where: Path) -> str:
+    """What the published folders hold, under transformers' names."""
+    kind, model, options = _HUB[row.name]
+    config = getattr(transformers, kind)(**options)
+    with torch.device("meta"):
+        made = getattr(transformers, model)(config)
+    shapes = {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
+    return _folder(where, shapes, config.to_dict())
+
+
 _FAMILIES: dict[str, Callable[[Entry, Path], str]] = {
     "clip4clip": _clip4clip,
-    "mvit": _mvit,
+    "hub.siglip": _hub,
+    "hub.videomae": _hub,
+    "hub.videoprism": _hub,
+    "hub.vjepa2": _hub,
+    "mvit": _zoo,
+    "pe_core": _pe_core,
     "s3d_milnce": _s3d_milnce,
+    "videoclip_mugen": _videoclip_mugen,
+    "x3d": _zoo,
 }
 
 
