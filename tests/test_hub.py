@@ -206,6 +206,22 @@ def test_videomae_s_vectors_are_what_transformers_classifier_is_given(encoders, 
     near(load("videomae", written["videomae tuned"]).encode_video(clips), expected["tuned"])
 
 
+def test_videomae_without_a_preprocessor_s_file_has_imagenet_s_mean_and_deviation(tmp_path):
+    config = hub.CONFIGS["videomae"]
+    path = hub.write(tmp_path, config, published("videomae", config))
+    near(load("videomae", path).encode_video(two(4, 45, 61)), golden("videomae")["videos"])
+
+
+def test_videomae_s_last_norm_has_torch_s_epsilon_and_the_others_their_own(written):
+    import transformers as tf
+
+    config = hub.CONFIGS["videomae"] | {"use_mean_pooling": True}
+    theirs = tf.VideoMAEForVideoClassification(tf.VideoMAEConfig(**config))
+    found = load("videomae", written["videomae tuned"])._model
+    assert found.fc_norm.eps == theirs.fc_norm.eps == 1e-5
+    assert found.encoder.layer[0].layernorm_before.eps == 1e-12
+
+
 def test_a_clip_of_vit_l_s_widths_works_through_clip4clip(place):
     config = hub.CONFIGS["clip"]
     path = hub.write(place / "clip", config, published("clip", config))
