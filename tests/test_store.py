@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -150,6 +151,20 @@ def test_a_write_that_fails_leaves_no_litter(tmp_path):
     with pytest.raises(OSError, match="there"):
         sources.write_whole(str(tmp_path / "there"), b"x")
     assert [p.name for p in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_part_of_whose_data_one_bit_has_turned_is_noticed_and_not_read(run):
+    run.commit(vectors([good(f"v{k}", [k, 1.0, 0.0, 0.0]) for k in range(500)]))
+    part = Path(run.parts()[0])
+    sound = part.read_bytes()
+    draw = np.random.default_rng(3)
+    footer = int.from_bytes(sound[-8:-4], "little")
+    for at in draw.integers(4, len(sound) - 8 - footer, 40):
+        turned = bytearray(sound)
+        turned[at] ^= 1 << draw.integers(8)
+        part.write_bytes(bytes(turned))
+        with pytest.raises(RunError, match=part.name):
+            run.read_part(str(part))
 
 
 def test_a_damaged_part_is_named_with_the_remedy(run):

@@ -74,10 +74,12 @@ def _embed(
     config: EmbedConfig, manifest: Manifest, access: Access, lanes: list[Lane]
 ) -> dict[str, RunReport]:
     out = sources.absolute(config.out)
-    for lane in lanes:
-        _tidy(config, manifest, lane)
+    taken = {lane.label: _tidy(config, manifest, lane) for lane in lanes}
     total = min(manifest.rows, config.limit or manifest.rows)
     before = {lane.label: survey(lane.run) for lane in lanes}
+    for lane in lanes:
+        if not taken[lane.label]:
+            summary.compare_with_last(lane.run, before[lane.label], say)
     pending, of_run = _count(_pending(manifest, config.limit, before), before)
     # The others have all that they need: no actor of theirs is started.
     lacking = [lane for lane in lanes if of_run[lane.label]]
@@ -119,11 +121,15 @@ def _embed(
     return reports
 
 
-def _tidy(config: EmbedConfig, manifest: Manifest, lane: Lane) -> None:
-    if config.retry_failures and (again := forget_failures(lane.run, config.retry_failures)):
+def _tidy(config: EmbedConfig, manifest: Manifest, lane: Lane) -> bool:
+    """Take out of the run what is asked for; returns whether there was anything."""
+    again = forget_failures(lane.run, config.retry_failures) if config.retry_failures else 0
+    if again:
         say(f"{again:,} failed videos of {lane.run.uri} are tried again")
-    if config.prune and (gone := prune(lane.run, manifest.tables())):
+    gone = prune(lane.run, manifest.tables()) if config.prune else 0
+    if gone:
         say(f"{gone:,} rows of {lane.run.uri} were taken out: the manifest does not have them")
+    return bool(again or gone)
 
 
 def _check(lane: Lane, lost: int, after: Done) -> None:

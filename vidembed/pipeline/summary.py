@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 import time
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from vidembed._version import __version__
 from vidembed.report import RunReport, Statistics, bottleneck, stages_of, timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vidembed.config import EmbedConfig
     from vidembed.encode.spec import EncoderSpec
     from vidembed.pipeline.lanes import Lane
@@ -134,6 +137,21 @@ def _stage(stage: StageStats, seconds: float) -> dict[str, float]:
         "busy_share": round(stage.busy_share(seconds), 4),
         "clips": stage.clips,
     }
+
+
+def compare_with_last(run: Run, there: Done, say: Callable[[str], None]) -> None:
+    """Say so where a run has less than its last report: somebody has deleted parts."""
+    try:
+        last = json.loads(sources.read_whole(run.path("report.json")))
+        embedded, failed = int(last["embedded"]), int(last["failed"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return
+    lost = embedded + failed - there.embedded - there.failed
+    if lost > 0:
+        say(
+            f"{run.uri} has {lost:,} videos less than its last report says: parts were deleted, or "
+            f"a job that took some out was stopped. Those of the manifest are done again"
+        )
 
 
 def _failures(run: Run) -> tuple[dict[str, int], list[dict[str, str]]]:

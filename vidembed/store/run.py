@@ -153,7 +153,9 @@ class Run:
         digest = hashlib.sha256(name.encode()).hexdigest()[:20]
         uri = self.path(kind, f"part-{digest}.parquet")
         data = io.BytesIO()
-        pq.write_table(table, data, compression="zstd", row_group_size=_ROW_GROUP)
+        pq.write_table(
+            table, data, compression="zstd", row_group_size=_ROW_GROUP, write_page_checksum=True
+        )
         sources.write_whole(uri, data.getvalue())
         return uri
 
@@ -181,7 +183,7 @@ class Run:
     def read_part(self, part: str, columns: list[str] | None = None) -> pa.Table:
         try:
             with sources.open_binary(part) as file:
-                parquet = pq.ParquetFile(file)
+                parquet = pq.ParquetFile(file, page_checksum_verification=True)
                 marked = (parquet.schema_arrow.metadata or {}).get(b"vidembed.fingerprint")
                 table = parquet.read(columns=columns)
         except (pa.ArrowInvalid, OSError) as error:
