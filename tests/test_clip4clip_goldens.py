@@ -14,7 +14,7 @@ import torch
 
 import vidembed
 from tests.goldens import seeded
-from tests.goldens.recipes import CLIPS, HEADS, SIZES, TEXTS, VALID, config
+from tests.goldens.recipes import CLIPS, HEADS, SIZES, TEXTS, VALID, config, head_state
 from tests.helpers import checkpoints
 from vidembed.clips import Resize
 from vidembed.encode import registry
@@ -134,7 +134,7 @@ def test_each_head_on_openai_s_towers_gives_what_torch_s_own_modules_give(
 ):
     size = checkpoints.vit_b(32, layers=2)
     shapes = checkpoints.reference_shapes(head, size, spans_frames=spans)
-    path = str(checkpoints.write_reference(tmp_path / "w.bin", seeded.torch_state(shapes)))
+    path = str(checkpoints.write_reference(tmp_path / "w.bin", head_state(head, shapes)))
     golden = goldens[head + ("_3d" if spans else "")]
     if head == "tightTransf":
         found = vidembed.load_reranker(path, device="cpu").score(TEXTS, clips, VALID)

@@ -46,7 +46,7 @@ _ENTITIES = [
     "AT&T store",
     "&",
     "&amp",
-    "fish &hellip; chips",
+    "<b>fish &amp;amp; chips</b>",
 ]
 _ACCENTS = [
     "café crème à la française",
@@ -181,7 +181,7 @@ _MARKS = [
     "http://example.com/a?b=c&d=e#f",
     "someone@example.com",
     "C:\\path\\to\\file",
-    "<b>bold</b>",
+    "<i>5 &amp;lt; 6 &hellip;</i>",
     "<|startoftext|>",
     "<|endoftext|>",
     "a <|endoftext|> inside",

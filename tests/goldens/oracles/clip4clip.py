@@ -20,7 +20,7 @@ from torch import nn
 from tests.goldens import seeded
 from tests.goldens.captions import CAPTIONS
 from tests.goldens.oracles.shim import torchvision
-from tests.goldens.recipes import CLIPS, FILES, HEADS, SIZES, TEXTS, VALID, config
+from tests.goldens.recipes import CLIPS, FILES, HEADS, SIZES, TEXTS, VALID, config, head_state
 from tests.helpers import checkpoints
 
 import clip  # isort: skip
@@ -96,10 +96,9 @@ def _towhee() -> dict[str, np.ndarray]:
     }
 
 
-def _openai_tower(patch: int) -> Any:
-    size = checkpoints.vit_b(patch, layers=2)
-    state = seeded.torch_state(checkpoints.reference_shapes(size=size))
-    bare = {k.removeprefix("clip."): v for k, v in state.items()}
+def _openai_tower(state: dict[str, torch.Tensor]) -> Any:
+    bare = {k.removeprefix("clip."): v for k, v in state.items() if k.startswith("clip.")}
+    bare.pop("visual.conv2.weight", None)
     model = build_model(dict(bare)).float()
     # It has halved them on the way.
     model.load_state_dict(bare, strict=True)
@@ -107,7 +106,8 @@ def _openai_tower(patch: int) -> Any:
 
 
 def _openai() -> dict[str, np.ndarray]:
-    model = _openai_tower(16)
+    size = checkpoints.vit_b(16, layers=2)
+    model = _openai_tower(seeded.torch_state(checkpoints.reference_shapes(size=size)))
     first = _videos()[:, 0]
     return {
         "openai_image": _unit(model.encode_image(first)).numpy(),
@@ -152,9 +152,10 @@ def _heads() -> dict[str, np.ndarray]:
     found = {}
     mask = _mask()
     for head, spans in HEADS:
-        model = _openai_tower(32)
         size = checkpoints.vit_b(32, layers=2)
-        state = seeded.torch_state(checkpoints.reference_shapes(head, size, spans_frames=spans))
+        shapes = checkpoints.reference_shapes(head, size, spans_frames=spans)
+        state = head_state(head, shapes)
+        model = _openai_tower(state)
         if spans:
             kernel = state["clip.visual.conv2.weight"]
             model.visual.conv1 = _Patches(kernel, mask.shape[1])
