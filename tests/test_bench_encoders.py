@@ -79,6 +79,16 @@ def test_multiply_adds_are_those_of_the_table():
     assert counted == pytest.approx(float(registry.entry("clip4clip-tiny").gmacs), abs=0.1)
 
 
+def test_attention_is_counted_on_a_cpu_too():
+    class Attends:
+        def encode_video(self, frames):
+            query = torch.zeros(1, 2, 10, 8)
+            torch.nn.functional.scaled_dot_product_attention(query, query, query)
+
+    # Two heads, products of 10 x 8 x 10 and of 10 x 10 x 8.
+    assert measure.giga_macs(Attends(), np.zeros(1)) == pytest.approx(2 * 2 * 10 * 10 * 8 / 1e9)
+
+
 def test_what_is_compiled_is_what_the_encoder_calls_itself():
     spec = registry.describe("clip4clip-tiny")
     encoder = registry.load(spec, "cpu", "float32")

@@ -37,7 +37,9 @@ def main(words: list[str] | None = None) -> None:
         if not options.only or row.name in options.only:
             left_out = row.name in options.leave_out
             results.append(
-                Result(name=row.name, problem="left out") if left_out else _one(row, options)
+                Result(name=row.name, problem="left out of this run")
+                if left_out
+                else _one(row, options)
             )
             _write(Run(about=about, peak=peak, results=results), options)
     print(markdown(Run(about=about, peak=peak, results=results)))
@@ -86,7 +88,8 @@ def _measure(row: Entry, path: str | None, result: Result, options: argparse.Nam
 def _write(run: Run, options: argparse.Namespace) -> None:
     """After each encoder: what breaks later takes nothing away."""
     options.out.mkdir(parents=True, exist_ok=True)
-    target = options.out / f"encoders-{run.about['date']}-{options.device}"
+    on_cpu = "-cpu" * (options.device == "cpu")
+    target = options.out / f"encoders-{run.about['date']}{on_cpu}"
     target.with_suffix(".md").write_text(markdown(run))
     target.with_suffix(".json").write_text(json.dumps(record(run), indent=1) + "\n")
 
@@ -126,7 +129,7 @@ def _named(word: str) -> tuple[str, str]:
 
 
 def _about(options: argparse.Namespace) -> dict[str, Any]:
-    drawn = "clips from files" if options.clips else "drawn clips"
+    origin = "from files" if options.clips else "drawn"
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": _commit(),
@@ -140,7 +143,7 @@ def _about(options: argparse.Namespace) -> dict[str, Any]:
         },
         "threads": torch.get_num_threads(),
         "batches": options.batches,
-        "clips": f"{options.count} {drawn}",
+        "clips": f"Clips: {options.count}, {origin}",
         "short": options.short,
         "note": options.note,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from vidembed.encode import registry
 
@@ -63,9 +64,19 @@ def peak(device: str) -> float:
     return 2 * size**3 / _median(lambda: left @ right, device)
 
 
+def _counter() -> FlopCounterMode:
+    """torch's counter, which knows attention on a GPU only."""
+
+    def attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+        return sdpa_flop_count(query, key, value)
+
+    on_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return FlopCounterMode(display=False, custom_mapping={on_cpu: attention})
+
+
 def giga_macs(encoder: Encoder, clip: NDArray[Any]) -> float:
     """Billions of multiply-adds for one clip: of its matrix products, convolutions, attention."""
-    with FlopCounterMode(display=False) as counter:
+    with _counter() as counter:
         encoder.encode_video(clip)
     return counter.get_total_flops() / 2e9
 
@@ -95,9 +106,12 @@ def run(
         if way.compiled:
             for module in outermost(encoder, clips[:1]):
                 module.compile()
-        elif way.dtype == "float32":
+        elif way.dtype == "float32" and not way.quick:
             macs = giga_macs(encoder, clips[:1])
-        vectors, seconds = _each(encoder, clips)
+        with _counter() if way.quick else nullcontext() as counter:
+            vectors, seconds = _each(encoder, clips)
+        if counter is not None:
+            macs = counter.get_total_flops() / 2e9 / len(clips)
         if way.quick:
             timing.seconds[1] = seconds
         else:
