@@ -279,6 +279,10 @@ def test_the_folder_s_preprocessor_decides_and_its_absence_means_the_default(tmp
     usual = registry.describe("siglip2", str(path))
     assert (usual.clip.resize.interpolation, usual.clip.resize.fit) == ("bicubic", "squash")
     before = load("siglip2", path).encode_video(two(2, 45, 61))
+    (tmp_path / "preprocessor_config.json").write_text(
+        json.dumps(hub.SIGLIP_PIXELS | {"resample": 3})
+    )
+    np.testing.assert_array_equal(load("siglip2", path).encode_video(two(2, 45, 61)), before)
     said = hub.SIGLIP_PIXELS | {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
     other = registry.describe("siglip2", str(path))
@@ -625,6 +629,9 @@ def test_a_folder_that_fits_in_part_only_is_refused_with_the_names(kind, tmp_pat
 def test_videoprism_computes_the_positions_that_a_file_does_not_have(written, tmp_path, encoders):
     config = json.loads((Path(written["videoprism"]) / "config.json").read_text())
     tensors = published("videoprism", config)
+    # What a file says of its type must not reach the table that is computed in its place.
+    for part in ("text_config", "vision_config"):
+        config[part]["dtype"] = "bfloat16"
     hub.write_prism_tokenizer(tmp_path)
     bare = {k: v for k, v in tensors.items() if not k.startswith("text_model.embeddings.position_")}
     other = load("videoprism_lvt_b", hub.write(tmp_path, config, bare))

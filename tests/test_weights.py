@@ -130,6 +130,9 @@ def test_the_cache_s_links_keep_the_names_that_say_what_they_are(tmp_path):
     assert found.is_safetensors
     assert found.folder == snapshot
     same(files.tensors(found), state())
+    file = files.find(str(snapshot / "model-00001-of-00002.safetensors"))
+    assert file.is_safetensors
+    assert file.folder == snapshot
 
 
 def test_a_hub_id_in_the_cache_is_found_without_the_network(tmp_path):
