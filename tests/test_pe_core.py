@@ -21,6 +21,8 @@ from vidembed.pixels import prepare
 
 GOLDENS = np.load(seeded.__file__.replace("seeded.py", "pe_core.npz"))
 NAME = "pe_core_t"
+# Nearer than float32 needs: normalisation with an eps of 1e-6 is 5e-6 away.
+ERROR = 2e-6
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,14 +58,14 @@ def clip(number: int) -> np.ndarray:
 
 def test_frames_of_any_size_become_the_vectors_of_the_reference(encoder):
     found = np.concatenate([encoder.encode_video(clip(k)) for k in range(len(CLIPS))])
-    assert seeded.relative_error(found, GOLDENS["video"]) < 1e-5
+    assert seeded.relative_error(found, GOLDENS["video"]) < ERROR
     # Not because all are alike.
     assert (found @ found.T)[np.triu_indices(3, 1)].max() < 0.99
 
 
 def test_texts_become_the_vectors_of_the_reference(encoder):
     found = encoder.encode_text(list(TEXTS))
-    assert seeded.relative_error(found, GOLDENS["text"]) < 1e-5
+    assert seeded.relative_error(found, GOLDENS["text"]) < ERROR
     assert (found @ found.T)[np.triu_indices(5, 1)].max() < 0.99
 
 
@@ -82,7 +84,7 @@ def test_the_image_towers_of_the_larger_ones_compute_as_timms(row, golden):
     with torch.inference_mode():
         turn = rotation(made.grid, made.width // made.heads)
         found = model.visual((pixels - 0.5) / 0.5, turn)
-    assert seeded.relative_error(found.numpy(), GOLDENS[golden]) < 1e-5
+    assert seeded.relative_error(found.numpy(), GOLDENS[golden]) < ERROR
 
 
 def test_a_clip_is_the_mean_of_frames_that_are_not_normalised_before(encoder):
@@ -90,7 +92,7 @@ def test_a_clip_is_the_mean_of_frames_that_are_not_normalised_before(encoder):
     each = [encoder._model.visual(pixels, encoder._turn) for pixels in _pixels(frames)]
     mean = torch.cat(each).mean(dim=0)
     expected = torch.nn.functional.normalize(mean, dim=0).detach().numpy()
-    assert seeded.relative_error(encoder.encode_video(frames)[0], expected) < 1e-5
+    assert seeded.relative_error(encoder.encode_video(frames)[0], expected) < ERROR
     lengths = torch.cat(each).norm(dim=-1)
     assert lengths.max() / lengths.min() > 1.0001
 
@@ -163,9 +165,9 @@ def test_other_folders_of_open_clips_are_not_taken_for_hugging_faces(tmp_path):
 def test_a_batch_is_its_clips_and_none_is_fine(encoder):
     both = np.concatenate([clip(2), clip(2)[:, ::-1]])
     found = encoder.encode_video(both)
-    assert seeded.relative_error(found[:1], GOLDENS["video"][2:]) < 1e-5
+    assert seeded.relative_error(found[:1], GOLDENS["video"][2:]) < ERROR
     # The mean does not know the order.
-    assert seeded.relative_error(found[1], found[0]) < 1e-5
+    assert seeded.relative_error(found[1], found[0]) < ERROR
     assert encoder.encode_video(both[:0]).shape == (0, 512)
     assert encoder.encode_text([]).shape == (0, 512)
 

@@ -67,9 +67,11 @@ def markdown(run: Run) -> str:
         f"{about['note']}\n" if about["note"] else "",
         (
             f"A product of large bfloat16 matrices reaches {run.peak / 1e12:.3g} TFLOP/s here; "
-            "shares are of that. A multiply-add is two operations. A clip is what the encoder's "
-            "default preset has, sampled and scaled already.\n"
+            "shares are of that. A multiply-add is two operations.\n"
+            if on_gpu
+            else ""
         ),
+        "A clip is what the encoder's default preset has, sampled and scaled already.\n",
         "## Speed\n",
         _table(
             _SPEED,
@@ -98,16 +100,16 @@ def _speeds(result: Result, peak: float, *, on_gpu: bool) -> Iterable[list[str]]
         _number(result.gmacs),
     ]
     for timing in result.timings:
-        yield [*head, *_way(timing), *_speed(timing, result.gmacs, peak)]
+        yield [*head, *_way(timing), *_speed(timing, result.gmacs, peak if on_gpu else None)]
     if not on_gpu:
         yield [*head, "on CUDA", "", *[NOT_YET] * 6]
 
 
-def _speed(timing: Timing, gmacs: float | None, peak: float) -> list[str]:
+def _speed(timing: Timing, gmacs: float | None, peak: float | None) -> list[str]:
     if timing.best is None:
         return ["–"] * 6
     size, rate = timing.best
-    share = f"{100 * 2e9 * gmacs * rate / peak:.1f} %" if gmacs else "–"
+    share = f"{100 * 2e9 * gmacs * rate / peak:.1f} %" if gmacs and peak else "–"
     memory = f"{timing.peak_bytes / 2**30:.2f}" if timing.peak_bytes else "–"
     largest = max(timing.seconds)
     copied = timing.copy_seconds
