@@ -10,7 +10,7 @@ import pytest
 
 from tests.goldens import seeded
 from vidembed.clips import Resize
-from vidembed.pixels import prepare, scaled
+from vidembed.pixels import crop_offset, prepare, scaled
 
 GOLDEN = np.load(Path(__file__).parent / "goldens" / "cv2_resize.npz")
 
@@ -54,3 +54,15 @@ def test_the_largest_square_is_cut_from_the_centre_and_then_scaled(size):
     )
     expected = scaled(np.ascontiguousarray(square), 64, 64, "cv2_bilinear")
     np.testing.assert_array_equal(prepare(frame[None], resize)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("length", "crop", "even", "halves"),
+    # An odd margin of an even length: half the length less half the crop is the larger half.
+    [(320, 240, 40, 40), (854, 480, 186, 187), (320, 243, 38, 39), (321, 242, 38, 39)],
+)
+def test_a_crop_begins_where_ffmpeg_and_where_tensorflow_hub_s_example_begin(
+    length, crop, even, halves
+):
+    assert crop_offset(length, crop, "even") == even
+    assert crop_offset(length, crop, "halves") == halves
