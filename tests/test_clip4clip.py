@@ -137,6 +137,16 @@ def test_a_tensor_in_half_precision_is_computed_in_single(folder, states):
     np.testing.assert_allclose(half.encode_video(frames), expected.numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("head", make.HEADS)
+def test_a_file_that_was_halved_as_a_whole_is_computed_in_single(head, folder, states):
+    state = {name: tensor.half() for name, tensor in states[head].items()}
+    half = load(make.write_reference(folder / f"all-half-{head}.bin", state))
+    upcast = {name: tensor.float() for name, tensor in state.items()}
+    frames, mask = clips(), torch.ones(3, 5, dtype=torch.bool)
+    expected = make.reference_video(upcast, torch.from_numpy(frames), mask)
+    np.testing.assert_allclose(half.encode_video(frames), expected.numpy(), atol=1e-6)
+
+
 def test_frames_of_any_size_are_resized_and_cropped_as_the_reference_does(encoders):
     from PIL import Image
 

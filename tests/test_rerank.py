@@ -186,6 +186,13 @@ def test_padding_does_not_change_a_score(reranker):
     assert np.isfinite(reranker.score(TEXTS, frames, [0, 0])).all()
 
 
+def test_a_re_ranker_gives_no_vectors(reranker):
+    with pytest.raises(ValueError, match="scores pairs and has no vectors"):
+        reranker.encode_video(clips())
+    with pytest.raises(ValueError, match="scores pairs and has no vectors"):
+        reranker.encode_text(TEXTS)
+
+
 def test_nothing_in_gives_no_scores(reranker):
     assert reranker.score([], clips(2)).shape == (0, 2)
     assert reranker.score(TEXTS, clips(0)).shape == (3, 0)
@@ -280,6 +287,21 @@ def test_what_cannot_be_decoded_any_more_comes_last_with_a_note(
     assert len(notes) == 2
     assert notes[0].startswith("vidembed: gone is not re-ranked: NotFound: ")
     assert notes[1].startswith("vidembed: bad is not re-ranked: Unsupported: ")
+
+
+def test_rows_open_no_more_than_a_manifest_s_would(
+    tmp_path, spec, tight, videos, query_vector, capsys
+):
+    places = ["http://127.0.0.1:9/v.mp4", str(videos["a"])]
+    vectors = near(query_vector, 0.9, 0.8)
+    rows = [row(n, p, v) for n, p, v in zip(("web", "file"), places, vectors, strict=True)]
+    run = write_run(tmp_path / "run", rows, spec)
+    hits = vidembed.search(QUERY, run=run.uri, rerank=tight)
+    assert [hit.id for hit in hits] == ["file", "web"]
+    assert "web is not re-ranked: Forbidden: " in capsys.readouterr().err
+    roots = [str(tmp_path / "elsewhere")]
+    vidembed.search(QUERY, run=run.uri, rerank=tight, allow_root=roots)
+    assert "file is not re-ranked: Forbidden: " in capsys.readouterr().err
 
 
 def test_a_query_video_cannot_be_ranked_again(run, tight, videos):

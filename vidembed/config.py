@@ -340,6 +340,9 @@ class EvaluateConfig(Config):
         "reported beside the run's own ranking",
     )
     rerank_top: int = _option(50, "how many --rerank ranks again", ge=1, le=16384)
+    allow_root: Words = _option(
+        (), "folders and starts of addresses that --rerank may read; comma separated, repeatable"
+    )
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "where the texts are encoded")
 
 
@@ -360,6 +363,9 @@ class SearchConfig(Config):
         None, "tightTransf weights: the first results of a text are decoded and ranked again"
     )
     rerank_top: int = _option(50, "how many --rerank ranks again; at least --top", ge=1, le=16384)
+    allow_root: Words = _option(
+        (), "folders and starts of addresses that --rerank may read; comma separated, repeatable"
+    )
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "where the query is encoded")
     as_json: bool = _option(False, "print JSON, one object a line", alias="json")
 

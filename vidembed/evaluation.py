@@ -55,7 +55,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     run = Run.open(config.run)
     if config.rerank is None:
         return _evaluate(config, run, None)
-    with Reranking(config.rerank, config.device) as reranking:
+    with Reranking(config.rerank, config.device, run.uri, config.allow_root) as reranking:
         return _evaluate(config, run, reranking)
 
 

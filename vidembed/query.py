@@ -51,7 +51,8 @@ def search(config: SearchConfig) -> list[Hit]:
     if config.rerank is None:
         return _first(config, config.top)
     # Before the search: weights that do not fit must not cost one.
-    with Reranking(config.rerank, config.device) as reranking:
+    place = config.run or config.milvus or ""
+    with Reranking(config.rerank, config.device, place, config.allow_root) as reranking:
         hits = _first(config, max(config.top, config.rerank_top))
         return _reranked(reranking, config.text or "", hits)[: config.top]
 
@@ -123,6 +124,8 @@ def _search_collection(config: SearchConfig, top: int) -> list[dict[str, Any]]:
 
 def _query(config: SearchConfig, spec: EncoderSpec) -> NDArray[np.float32]:
     """The query's vector, float32 [dim]."""
+    if config.text is not None and not spec.context_length:
+        raise ConfigError(f"{spec.name} has no text tower: search with --video FILE")
     encoder = registry.load(spec, config.device, "float32")
     if config.text is not None:
         found: NDArray[np.float32] = encoder.encode_text([config.text])[0]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self, cast
 import numpy as np
 
 from vidembed import sources
+from vidembed.access import Access
 from vidembed.clips import ClipSpec, Segmentation
 from vidembed.decode.limits import Limits
 from vidembed.decode.protocol import Request, Share
@@ -49,21 +50,27 @@ def load_reranker(
 
 
 def read_clip(
-    worker: DecodeWorker, clip: ClipSpec, window: Window
+    worker: DecodeWorker, clip: ClipSpec, window: Window, access: Access | None = None
 ) -> tuple[NDArray[np.uint8], int]:
     """The frames [frames, height, width, 3] of a file, or of its part from start to end in
-    seconds, and how many of them are no padding. Raises ClipError.
+    seconds, and how many of them are no padding. access: what may be opened; None where the user
+    named the address. Raises ClipError.
     """
-    request = Request(*window, (Share(clip),), Segmentation(), "auto")
+    request = Request(*window, (Share(clip),), Segmentation(), "auto", access=access)
     answer, (pixels,) = worker.decode(request)
     found: NDArray[np.uint8] = np.array(pixels[0])
     return found, answer.clips[0][0].valid
 
 
 class Reranking:
-    """A re-ranker at work on files: it decodes what it scores, in a child process."""
+    """A re-ranker at work on files: it decodes what it scores, in a child process.
 
-    def __init__(self, weights: str, device: Device = "auto") -> None:
+    place: the run or collection whose rows name the files. It bounds what they may open, as a
+    manifest's place does, since a stranger may have written them; roots: what they may besides.
+    """
+
+    def __init__(self, weights: str, device: Device, place: str, roots: Sequence[str] = ()) -> None:
+        self._access = Access.of(place, roots)
         try:
             self.reranker = load_reranker(weights, device=device)
         except (ConfigError, WeightsError) as error:
@@ -88,7 +95,7 @@ class Reranking:
         error under this name, where it cannot be decoded.
         """
         try:
-            frames, valid = read_clip(self._worker, self.reranker.spec.clip, window)
+            frames, valid = read_clip(self._worker, self.reranker.spec.clip, window, self._access)
         except ClipError as error:
             sys.stderr.write(f"vidembed: {name} is not re-ranked: {error}\n")
             return None

@@ -21,9 +21,17 @@ if TYPE_CHECKING:
 # Clips that go through the image tower at once, and pairs that go through the head.
 _CLIPS, _PAIRS = {"cpu": 8, "cuda": 64}, {"cpu": 256, "cuda": 8192}
 
+_NO_VECTORS = "tightTransf scores pairs and has no vectors: use score(texts, frames)"
+
 
 class Reranker(Towers):
     """Scores pairs of text and clip; the higher, the better they fit. It has no vectors."""
+
+    def clip_vectors(self, frames: NDArray[Any], valid: Sequence[int]) -> torch.Tensor:
+        raise ValueError(_NO_VECTORS)
+
+    def text_vectors(self, texts: Sequence[str]) -> torch.Tensor:
+        raise ValueError(_NO_VECTORS)
 
     @property
     def width(self) -> int:
