@@ -40,8 +40,8 @@ class Sampling:
         `first`: the first `count`; of fewer, each as often as it takes, and the last less often.
         `fps`: a grid of one frame every 1/fps seconds, `uniform` over it where it is longer.
         `ffmpeg_fps`: the same grid, from the start that is asked for, with the frames that ffmpeg's
-        filter of that name takes: the last whose time rounds to a point, or before; `count` of
-        them, from a window that is a tenth of a second longer than `seconds`.
+        filter of that name takes, the last whose time rounds to a point or before it; its first
+        `count`.
         `clip4clip`: the extractor of the CLIP4Clip paper, with its own integer arithmetic.
         `fast`: each index of `uniform` moved within half its slot, (n - 1) / (count - 1) / 2
         frames, to the one that costs least to decode.

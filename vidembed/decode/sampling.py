@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 BLACK = -1
 """In the place of a frame's index: a black frame."""
 
-# Seconds that MIL-NCE's reader asks ffmpeg for beyond a window, lest the last frame be missed.
-_FFMPEG_MORE = 0.1
-
 
 def sample(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDArray[np.int64]:
     """Frame indices of the clip over the frames [first, last) of a video, ascending in each window.
@@ -45,7 +42,7 @@ def sample(sampling: Sampling, facts: VideoFacts, first: int, last: int) -> NDAr
     found = []
     for start in sampling.starts(begin, end):
         if sampling.kind == "ffmpeg_fps":
-            stop = min(end, start + sampling.seconds + _FFMPEG_MORE)
+            stop = min(end, start + sampling.seconds)
             indices = _ffmpeg_grid(sampling, facts, first, last, start, stop)
             found.append(_filled(sampling, indices))
             continue
