@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic import model_validator as _model_validator
 
 from vidembed import sources
+from vidembed.amounts import ActorRange, FailureLimit
 from vidembed.choice import Choice, one_or_a_list, one_or_several
 from vidembed.errors import FAILURES, ConfigError
 from vidembed.schema import ALONE
@@ -24,68 +24,6 @@ if TYPE_CHECKING:
 
 Metric = Literal["COSINE", "IP", "L2"]
 Index = Literal["FLAT", "IVF_FLAT", "HNSW", "DISKANN", "AUTOINDEX"]
-
-
-@dataclass(frozen=True, slots=True)
-class ActorRange:
-    """How many actors a pool has: from `least` to `most`."""
-
-    least: int
-    most: int
-
-    @classmethod
-    def parse(cls, value: object) -> ActorRange | None:
-        if value is None or isinstance(value, ActorRange):
-            return value
-        first, _, second = str(value).partition(":")
-        try:
-            least = int(first)
-            most = int(second) if second else least
-        except ValueError:
-            raise ValueError(f"expected MIN or MIN:MAX, got {value!r}") from None
-        if not 1 <= least <= most:
-            raise ValueError(f"expected 1 <= MIN <= MAX, got {value!r}")
-        return cls(least, most)
-
-    def __str__(self) -> str:
-        return str(self.least) if self.least == self.most else f"{self.least}:{self.most}"
-
-
-@dataclass(frozen=True, slots=True)
-class FailureLimit:
-    """How many failed videos a run may have: a count, or a percentage of all."""
-
-    count: int | None
-    percent: float | None
-
-    @classmethod
-    def parse(cls, value: object) -> FailureLimit:
-        if isinstance(value, FailureLimit):
-            return value
-        text = str(value).strip()
-        try:
-            if text.endswith("%"):
-                percent = float(text[:-1])
-                if not 0 <= percent <= 100:
-                    raise ValueError
-                return cls(None, percent)
-            count = int(text)
-            if count < 0:
-                raise ValueError
-            return cls(count, None)
-        except ValueError:
-            raise ValueError(
-                f"expected a count or a percentage up to 100%, got {value!r}"
-            ) from None
-
-    def exceeded(self, failed: int, total: int) -> bool:
-        if self.count is not None:
-            return failed > self.count
-        assert self.percent is not None
-        return failed * 100 > self.percent * total
-
-    def __str__(self) -> str:
-        return str(self.count) if self.count is not None else f"{self.percent:g}%"
 
 
 def _listed(value: object) -> object:
@@ -325,7 +263,19 @@ class LoadConfig(MilvusOptions):
     milvus: str = _option(..., "a path ending in .db (Milvus Lite) or http://host:19530")
 
 
-class EvaluateConfig(Config):
+class RerankOptions(Config):
+    rerank: str | None = _option(
+        None, "tightTransf weights: the first results of a text are decoded and ranked again"
+    )
+    rerank_top: int = _option(
+        50, "how many --rerank ranks again; a search at least --top", ge=1, le=16384
+    )
+    allow_root: Words = _option(
+        (), "folders and starts of addresses that --rerank may read; comma separated, repeatable"
+    )
+
+
+class EvaluateConfig(RerankOptions):
     """Retrieval metrics of a run: each query's rank among the run's videos."""
 
     run: str = _positional("a run directory, local or s3://")
@@ -334,19 +284,10 @@ class EvaluateConfig(Config):
     text_column: str | None = _option(None, "the queries' text column [default: caption, sentence]")
     id_column: str | None = _option(None, "the queries' column of ids [default: video_id, id]")
     weights: str | None = _option(None, "weights, where they are not where the run had them")
-    rerank: str | None = _option(
-        None,
-        "tightTransf weights: the first videos of each text are decoded and ranked again, and "
-        "reported beside the run's own ranking",
-    )
-    rerank_top: int = _option(50, "how many --rerank ranks again", ge=1, le=16384)
-    allow_root: Words = _option(
-        (), "folders and starts of addresses that --rerank may read; comma separated, repeatable"
-    )
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "where the texts are encoded")
 
 
-class SearchConfig(Config):
+class SearchConfig(RerankOptions):
     """One query against a run, or against a Milvus collection."""
 
     text: str | None = Field(
@@ -359,13 +300,6 @@ class SearchConfig(Config):
     encoder: str | None = _option(None, "[default: the run's, or the collection's]")
     weights: str | None = _option(None, "[default: the run's, or the collection's]")
     top: int = _option(10, "how many results", ge=1, le=16384)
-    rerank: str | None = _option(
-        None, "tightTransf weights: the first results of a text are decoded and ranked again"
-    )
-    rerank_top: int = _option(50, "how many --rerank ranks again; at least --top", ge=1, le=16384)
-    allow_root: Words = _option(
-        (), "folders and starts of addresses that --rerank may read; comma separated, repeatable"
-    )
     device: Literal["auto", "cpu", "cuda"] = _option("auto", "where the query is encoded")
     as_json: bool = _option(False, "print JSON, one object a line", alias="json")
 

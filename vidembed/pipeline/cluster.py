@@ -17,7 +17,7 @@ import ray.data
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vidembed import sources
-from vidembed.config import ActorRange
+from vidembed.amounts import ActorRange
 from vidembed.errors import ConfigError, RunError
 from vidembed.pipeline.quiet import native_stderr_to
 from vidembed.write import WRITE_CPUS
