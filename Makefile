@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
 
-.PHONY: quickstart test check docs lock bench-decode clean
+.PHONY: quickstart test check docs lock bench-decode bench-encoders clean
 
 # torch first and by its exact version: from a range, pip would take the newest CUDA build.
 TORCH := $(shell grep '^torch==' .ci/constraints.txt)
@@ -44,6 +44,10 @@ lock:
 # CPU time of decoding beside others, in an environment of its own; e.g. ARGS='--videos FOLDER'
 bench-decode:
 	$(PYTHON) benchmarks/decode.py $(ARGS)
+
+# Speed and precision of the encoders on this machine; e.g. ARGS='--weights NAME=PATH'
+bench-encoders: $(VENV)/.base
+	$(BIN)/python benchmarks/encoders.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) site quickstart .pytest_cache .mypy_cache .ruff_cache
