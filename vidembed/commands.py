@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -68,7 +69,7 @@ def show_report(report: RunReport) -> None:
 def load(options: LoadConfig) -> int:
     from vidembed.loading import load as job
 
-    found = job(options)
+    found = job(options, lambda sentence: print(sentence, file=sys.stderr, flush=True))
     for count, what in ((found.removed, "keys deleted that the run has no more"),
                         (found.missing, "rows written again that had got lost there")):  # fmt: skip
         if count:

@@ -261,6 +261,21 @@ class LoadConfig(MilvusOptions):
 
     run: str = _positional("a run directory, local or s3://")
     milvus: str = _option(..., "a path ending in .db (Milvus Lite) or http://host:19530")
+    bulk: bool = _option(
+        False, "into a new collection, by Milvus's own import of files; needs a server and --stage"
+    )
+    stage: str | None = _option(
+        None,
+        "where --bulk puts files for Milvus: a folder that the server reads by the same path, or "
+        "s3://BUCKET/PREFIX of Milvus's own bucket",
+    )
+    bulk_megabytes: int = _option(512, "of rows in a file of --bulk", ge=1, le=8192)
+
+    @_model_validator(mode="after")
+    def _staged(self) -> Self:
+        if self.bulk != (self.stage is not None):
+            raise ValueError("--bulk and --stage need each other")
+        return self
 
 
 class RerankOptions(Config):

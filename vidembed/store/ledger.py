@@ -3,6 +3,7 @@
     RUN/projections/COLLECTION-KEY/about.json       which collection, where
     RUN/projections/COLLECTION-KEY/PART.ROWS.in     this part's rows were written
     RUN/projections/COLLECTION-KEY/PART.out         what this part of `removals` lists was deleted
+    RUN/projections/COLLECTION-KEY/bulk.json        a bulk load was begun and is not finished
 
 Notes are empty files of their own: noting one costs the same however many there are, several
 processes may note at once, and a listing tells all. A part that was sent but not noted is sent
@@ -60,6 +61,24 @@ class Ledger:
 
     def note_withdrawn(self, part: str) -> None:
         sources.write_whole(sources.join(self.folder, f"{part}.out"), b"")
+
+    def bulk(self) -> dict[str, str] | None:
+        """What `note_bulk` has noted; None where no bulk load is under way."""
+        try:
+            found: dict[str, str] = json.loads(sources.read_whole(self._bulk))
+        except FileNotFoundError:
+            return None
+        return found
+
+    def note_bulk(self, facts: dict[str, str]) -> None:
+        sources.write_whole(self._bulk, json.dumps(facts, indent=1).encode())
+
+    def forget_bulk(self) -> None:
+        sources.remove(self._bulk)
+
+    @property
+    def _bulk(self) -> str:
+        return sources.join(self.folder, "bulk.json")
 
     def forget(self, held: Iterable[tuple[str, int]]) -> None:
         """These parts are not there after all."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from vidembed import schema
 from vidembed.errors import ConfigError, RunError, RunMismatchError
-from vidembed.store.milvus_calls import check_uri, connect, disconnect, is_lite
+from vidembed.store.milvus_calls import Asking, check_uri, connect, disconnect, is_lite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +30,7 @@ _BATCH_ROWS = 1000
 _MAX_ID = 1024
 _MAX_TEXT = 8192
 _PROPERTY = "vidembed."
+_BULK = _PROPERTY + "bulk"
 _INDEX_PARAMS: dict[str, dict[str, int]] = {
     "IVF_FLAT": {"nlist": 1024},
     "HNSW": {"M": 16, "efConstruction": 200},
@@ -44,7 +45,8 @@ class CollectionSpec:
     clip: sampling and preprocessing as JSON, so that a search by video prepares its query alike.
     index_params: over the usual ones. vector_type: `float32` or `float16`. columns: metadata that
     are fields of their own, by name, with their type; the others are dynamic. partition_key,
-    scalar_index: which of `columns` rows are spread by, and which are indexed for filters.
+    scalar_index: which of `columns` rows are spread by, and which are indexed for filters. bulk:
+    what marks a collection as half filled, by the bulk load that makes it.
     """
 
     name: str
@@ -60,6 +62,7 @@ class CollectionSpec:
     columns: dict[str, str] = field(default_factory=dict)
     partition_key: str | None = None
     scalar_index: tuple[str, ...] = ()
+    bulk: str = ""
 
 
 class Collection:
@@ -86,6 +89,11 @@ class Collection:
     def patient(self, seconds: float) -> None:
         """From now on, wait so long for what passes by itself."""
         self._ask.patience_s = seconds
+
+    @property
+    def asking(self) -> Asking:
+        """The connection, for calls that are no others' business."""
+        return self._ask
 
     def close(self) -> None:
         """Disconnect; Milvus Lite gives its folder free for other processes."""
@@ -122,14 +130,16 @@ class Collection:
 
         Raises RunMismatchError where it holds vectors of another encoder or metric.
         """
-        if self.is_lite and spec.index == "DISKANN":
-            raise ConfigError("Milvus Lite has no DISKANN index; use HNSW or IVF_FLAT, or a server")
-        if spec.vector_type != "float32":
-            self._check_half_precision()
+        self._refuse_what_it_lacks(spec)
         if not self.exists():
-            self._create(spec)
+            self.create(spec)
             return
         made = self.made_for()
+        if self.bulk_token():
+            raise ConfigError(
+                f"collection {self.name!r} in {self.uri} is half filled by a bulk load that was "
+                f"not finished: repeat that `load --bulk`, or drop the collection"
+            )
         for what, wanted in (("fingerprint", spec.fingerprint), ("metric", spec.metric)):
             if made[what] != wanted:
                 raise RunMismatchError(
@@ -137,7 +147,7 @@ class Collection:
                     f"{what} {made[what]}, not {spec.encoder} with {wanted}: vectors of two kinds "
                     f"do not compare; name another --collection"
                 )
-        absent = sorted(set(spec.columns) - set(self._typed()))
+        absent = sorted(set(spec.columns) - set(self.fields()))
         if absent:
             raise RunMismatchError(
                 f"collection {self.name!r} in {self.uri} has no field {', '.join(absent)}: fields "
@@ -148,15 +158,28 @@ class Collection:
     def _check_half_precision(self) -> None:
         if self.is_lite:
             raise ConfigError("Milvus Lite has float32 vectors only; --vector-type is for a server")
-        version = str(self._ask(lambda: self._client.get_server_version(**self._call))).lstrip("v")
+        version = self.version()
         # 2.3 takes such vectors, keeps them, and finds the wrong ones.
-        if tuple(int(n) for n in re.findall(r"\d+", version)[:2]) < (2, 4):
+        if version < (2, 4):
             raise ConfigError(
-                f"Milvus {version} at {self.uri} does not search float16 vectors rightly: it needs "
-                f"2.4 or newer; leave --vector-type out"
+                f"Milvus {'.'.join(map(str, version))} at {self.uri} does not search float16 "
+                f"vectors rightly: it needs 2.4 or newer; leave --vector-type out"
             )
 
-    def _create(self, spec: CollectionSpec) -> None:
+    def version(self) -> tuple[int, ...]:
+        """The server's, as numbers: 2, 3, 5."""
+        said = str(self._ask(lambda: self._client.get_server_version(**self._call)))
+        return tuple(int(n) for n in re.findall(r"\d+", said)[:3])
+
+    def _refuse_what_it_lacks(self, spec: CollectionSpec) -> None:
+        if self.is_lite and spec.index == "DISKANN":
+            raise ConfigError("Milvus Lite has no DISKANN index; use HNSW or IVF_FLAT, or a server")
+        if spec.vector_type != "float32":
+            self._check_half_precision()
+
+    def create(self, spec: CollectionSpec) -> None:
+        """Make the collection, which is not there. Raises ConfigError for what Milvus lacks."""
+        self._refuse_what_it_lacks(spec)
         layout = self._client.create_schema(auto_id=False, enable_dynamic_field=True)
         for name, kind, params in _fields(spec):
             layout.add_field(name, kind, **params)
@@ -176,6 +199,8 @@ class Collection:
             _PROPERTY + "metric": spec.metric,
             _PROPERTY + "clip": spec.clip,
         }
+        if spec.bulk:
+            properties[_BULK] = spec.bulk
         self._ask(
             lambda: self._client.create_collection(
                 spec.name,
@@ -186,9 +211,23 @@ class Collection:
             ),
         )
 
+    def drop(self) -> None:
+        """Delete the collection, with all rows of whoever wrote them."""
+        self._ask(lambda: self._client.drop_collection(self.name, **self._call))
+
+    def bulk_token(self) -> str:
+        """Of the bulk load that is filling the collection; empty where none is."""
+        return str((self._described().get("properties") or {}).get(_BULK) or "")
+
+    def bulk_finished(self) -> None:
+        """From now on it is a collection like any other."""
+        self._ask(
+            lambda: self._client.alter_collection_properties(self.name, {_BULK: ""}, **self._call)
+        )
+
     def upsert(self, rows: pa.Table) -> int:
         """Write rows of `schema.embeddings`, keyed by `id`; any repetition is harmless."""
-        typed = self._typed()
+        typed = self.fields()
         width = max(1, rows.nbytes // max(1, len(rows)))
         step = max(1, min(_BATCH_BYTES // width, _BATCH_ROWS if self.is_lite else 10 * _BATCH_ROWS))
         for at in range(0, len(rows), step):
@@ -227,7 +266,7 @@ class Collection:
     def search(self, vectors: NDArray[np.float32], top: int) -> list[list[dict[str, Any]]]:
         """The `top` nearest rows of each vector [n, dim], best first: fields and `score`."""
         self._load()
-        half = self._typed()["embedding"] == "FLOAT16_VECTOR"
+        half = self.fields()["embedding"] == "FLOAT16_VECTOR"
         data = list(vectors.astype(np.float16) if half else vectors)
         answers = self._ask(
             lambda: self._client.search(
@@ -235,6 +274,11 @@ class Collection:
             )
         )
         return [[_hit(hit) for hit in hits] for hits in answers]
+
+    def refresh(self) -> None:
+        """Have searches see what was imported while the collection was loaded."""
+        self._load()
+        self._ask(lambda: self._client.refresh_load(self.name, **self._call))
 
     def _load(self) -> None:
         # A collection is released by a restart of Lite; to load one that is loaded costs nothing.
@@ -246,12 +290,17 @@ class Collection:
         )
         return found
 
-    def _typed(self) -> dict[str, str]:
+    def fields(self) -> dict[str, str]:
         """The fields that are no dynamic ones, and their types."""
         if not self._fields:
             fields = self._described()["fields"]
             self._fields = {each["name"]: each["type"].name for each in fields}
         return self._fields
+
+
+def longest(name: str) -> int:
+    """Bytes that a field of text holds."""
+    return _MAX_ID if name in ("id", "video_id") else _MAX_TEXT
 
 
 def _fields(spec: CollectionSpec) -> list[tuple[str, Any, dict[str, Any]]]:
@@ -268,8 +317,8 @@ def _fields(spec: CollectionSpec) -> list[tuple[str, Any, dict[str, Any]]]:
         if each.name == "embedding":
             fields.append((each.name, vector, {"dim": spec.dim}))
             continue
-        length = _MAX_TEXT if each.name == "uri" else _MAX_ID
-        params: dict[str, Any] = {"max_length": length} if each.type == pa.string() else {}
+        is_text = each.type == pa.string()
+        params: dict[str, Any] = {"max_length": longest(each.name)} if is_text else {}
         if each.name == "id":
             params["is_primary"] = True
         fields.append((each.name, kinds[each.type], params))
@@ -306,7 +355,7 @@ def _records(rows: pa.Table, typed: Mapping[str, str]) -> list[dict[str, Any]]:
     for row, vector in zip(rows.drop_columns(["embedding"]).to_pylist(), matrix, strict=True):
         record = {k: v for k, v in row.items() if k not in metadata}
         # The dynamic field is JSON: what is null is left out, what JSON has no word for is text.
-        record |= {k: _json_value(row[k]) for k in dynamic if row[k] is not None}
+        record |= {k: json_value(row[k]) for k in dynamic if row[k] is not None}
         record |= {k: _field_value(row, k, typed[k]) for k in own}
         record["embedding"] = vector
         records.append(record)
@@ -317,14 +366,19 @@ def _field_value(row: dict[str, Any], name: str, kind: str) -> Any:
     if row[name] is None:
         if kind == "VARCHAR":
             return ""
-        raise RunError(
-            f"{row['id']} has no {name}, which is a field of its own in Milvus and holds {kind}: "
-            f"leave it out of --partition-key and --scalar-index, or give it a value"
-        )
+        raise no_value(row["id"], name, kind)
     return row[name]
 
 
-def _json_value(value: Any) -> Any:
+def no_value(row: str, name: str, kind: str) -> RunError:
+    return RunError(
+        f"{row} has no {name}, which is a field of its own in Milvus and holds {kind}: leave it "
+        f"out of --partition-key and --scalar-index, or give it a value"
+    )
+
+
+def json_value(value: Any) -> Any:
+    """As the dynamic field, which is JSON, has it."""
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     return json.loads(json.dumps(value, default=str))

@@ -95,7 +95,7 @@ class Projection:
         """Connect to a collection that there is. Raises ConfigError."""
         self._run = run
         self.collection = Collection(uri, name, **collection)
-        self._ledger = Ledger.of(run, sources.absolute(uri) if is_lite(uri) else uri, name)
+        self.ledger = Ledger.of(run, sources.absolute(uri) if is_lite(uri) else uri, name)
         self._held: dict[str, int] = {}
         self._before: set[str] = set()
 
@@ -113,9 +113,9 @@ class Projection:
 
     def _forget_what_is_gone(self) -> None:
         """A collection that was dropped or emptied since holds less than was noted: start over."""
-        self._held = self._ledger.held()
+        self._held = self.ledger.held()
         if self._held and self.collection.count() < self.rows:
-            self._ledger.forget(self._held.items())
+            self.ledger.forget(self._held.items())
             self._held = {}
         self._before = set(self._held)
 
@@ -127,7 +127,7 @@ class Projection:
 
     def lacking(self) -> list[str]:
         """The run's parts that are not noted as written."""
-        self._held = self._ledger.held()
+        self._held = self.ledger.held()
         return [part for part in self._run.parts() if stem(part) not in self._held]
 
     def catch_up(self) -> int:
@@ -137,7 +137,7 @@ class Projection:
     def send(self, part: str) -> int:
         """Write one part and note it; returns its rows."""
         rows = self.collection.upsert(self._run.read_part(part))
-        self._ledger.note_held(stem(part), rows)
+        self.ledger.note_held(stem(part), rows)
         self._held[stem(part)] = rows
         return rows
 
@@ -151,7 +151,7 @@ class Projection:
         Not while anything is written into the run: what is embedded anew at that moment would be
         deleted.
         """
-        done = self._ledger.withdrawn()
+        done = self.ledger.withdrawn()
         removals = [part for part in self._run.parts("removals") if stem(part) not in done]
         gone = [self._run.read_part(part, ["id"])["id"] for part in removals]
         if not gone:
@@ -162,7 +162,7 @@ class Projection:
             ids = ids.filter(pc.invert(pc.is_in(ids, table["id"].combine_chunks())))
         self.collection.delete(ids.to_pylist())
         for part in removals:
-            self._ledger.note_withdrawn(stem(part))
+            self.ledger.note_withdrawn(stem(part))
         return len(ids)
 
     def reconcile(self, parts: Iterable[str] | None = None) -> Reconciled:
