@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -262,14 +263,12 @@ def tensors(weights: Weights) -> dict[str, Any]:
 
 
 def _unpickled(file: Path) -> Any:
-    import torch
-
     try:
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        return _loaded(file, mmap=True)
     except Exception as first:  # noqa: BLE001 - torch raises whatever the pickle made it
         # Files of old torch versions (no zip archive) cannot be mapped.
         try:
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return _loaded(file, mmap=False)
         except Exception as error:
             raise WeightsError(
                 f"{file} cannot be opened safely: it is no plain dictionary of tensors "
@@ -278,6 +277,15 @@ def _unpickled(file: Path) -> Any:
                 f"archive), take its state_dict(), and save that with "
                 f"safetensors.torch.save_file(…, 'model.safetensors')"
             ) from error
+
+
+def _loaded(file: Path, *, mmap: bool) -> Any:
+    import torch
+
+    with warnings.catch_warnings():
+        # That a file is a TorchScript archive is in our own message, with what to do.
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
 
 
 def peel(loaded: Any, file: Path) -> dict[str, Any]:
