@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-from typing import IO, TYPE_CHECKING
+import sys
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any
 
 from vidembed.addresses import (
     absolute,
@@ -17,8 +20,8 @@ from vidembed.addresses import (
     scheme,
     shown,
 )
-from vidembed.errors import ClipError
-from vidembed.ranged import NoRangesError, open_ranged
+from vidembed.errors import ClipError, ConfigError, RunError
+from vidembed.ranged import NoRangesError, RangedFile, open_ranged
 from vidembed.remote.failures import clip_error
 from vidembed.remote.filesystems import filesystem, reached
 from vidembed.remote.retry import patiently
@@ -36,14 +39,43 @@ __all__ = [
 ]  # fmt: skip
 
 _CHUNK = 4 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def open_binary(uri: str) -> IO[bytes]:
-    """`uri` opened for reading. Raises OSError as the file system does."""
+    """`uri` opened for reading. Raises OSError as the file system does; where it is elsewhere
+    FileNotFoundError, and ConfigError for what else is wrong, also while it is read.
+    """
     if is_local(uri):
         return open(local_path(uri), "rb")
-    stream: IO[bytes] = filesystem(uri).open(uri, "rb")
-    return stream
+    stream: Any
+    try:
+        with _plainly(uri):
+            stream = _Remote(transport(uri, sys.maxsize))
+    except NoRangesError:
+        fs = filesystem(uri)
+        stream = reached(uri, lambda: fs.open(uri, "rb"))
+    found: IO[bytes] = stream
+    return found
+
+
+class _Remote(RangedFile):
+    """A file that the user named: what is wrong with it is not a video's failure."""
+
+    def _fetch(self, start: int, end: int) -> bytes:
+        with _plainly(self.name):
+            return super()._fetch(start, end)
+
+
+@contextmanager
+def _plainly(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        told = clip_error(uri, error)
+        if told.kind == "NotFound":
+            raise FileNotFoundError(told.message) from error
+        raise ConfigError(told.message) from error
 
 
 def exists(uri: str) -> bool:
@@ -120,12 +152,24 @@ def write_whole(uri: str, data: bytes) -> None:
     """Put `data` at `uri` so that a reader sees all of it or nothing, even if we are killed.
 
     On a file system by a rename, flushed to the disk first; on an object store by one PUT.
-    Raises OSError or ConfigError.
+    Raises RunError where the disk is full, OSError or ConfigError for what else is wrong.
     """
     if not is_local(uri):
         reached(uri, lambda: filesystem(uri).pipe_file(uri, data))
         return
     path = local_path(uri)
+    try:
+        _replace(path, data)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise RunError(
+                f"no room for {len(data):,} bytes at {path} ({error.strerror}): make room and run "
+                f"the same command again; what is written is whole and stays"
+            ) from error
+        raise
+
+
+def _replace(path: str, data: bytes) -> None:
     folder, name = os.path.split(path)
     os.makedirs(folder, exist_ok=True)
     part = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
@@ -189,5 +233,11 @@ def remove(uri: str) -> None:
             os.unlink(path)
         return
     fs = filesystem(uri)
-    if reached(uri, lambda: fs.exists(uri)):
-        reached(uri, lambda: fs.rm(uri, recursive=True))
+
+    def removed() -> None:
+        # A try whose answer got lost may have removed it.
+        with suppress(FileNotFoundError):
+            if fs.exists(uri):
+                fs.rm(uri, recursive=True)
+
+    reached(uri, removed)

@@ -56,12 +56,16 @@ class _Server:
                 outer.seen.append((self.command, self.path, self.headers.get("Range")))
                 fault = outer.faults.pop(0) if outer.faults else outer.always
                 if fault is not None and fault.status:
+                    # Else the next request would begin with this one's body.
+                    self.rfile.read(int(self.headers.get("Content-Length") or 0))
                     self.reply(fault.status, fault.headers, fault.body)
                 else:
                     outer.answer(self, fault)
 
             do_HEAD = do_GET  # noqa: N815
             do_PUT = do_GET  # noqa: N815
+            do_POST = do_GET  # noqa: N815
+            do_DELETE = do_GET  # noqa: N815
 
             def reply(self, status, headers, body, cut: int | None = None):
                 """Announce all of `body`, send the first `cut` bytes of it."""
@@ -155,6 +159,11 @@ class FaultyProxy(_Server):
         self._origin = urlsplit(origin).netloc
 
     def answer(self, handler, fault):
+        status, headers, body = self.pass_on(handler)
+        handler.reply(status, headers, body, None if fault is None else fault.after)
+
+    def pass_on(self, handler) -> tuple[int, dict[str, str], bytes]:
+        """What the origin answers."""
         length = int(handler.headers.get("Content-Length") or 0)
         upstream = http.client.HTTPConnection(self._origin, timeout=30)
         upstream.putrequest(
@@ -172,4 +181,4 @@ class FaultyProxy(_Server):
             if k.lower() not in ("connection", "transfer-encoding", "date", "server")
         }
         upstream.close()
-        handler.reply(answer.status, kept, body, None if fault is None else fault.after)
+        return answer.status, kept, body

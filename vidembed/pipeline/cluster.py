@@ -7,7 +7,7 @@ import os
 import tempfile
 import uuid
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vidembed import sources
 from vidembed.amounts import ActorRange
-from vidembed.errors import ConfigError, RunError
+from vidembed.errors import ConfigError, RunError, VidembedError
 from vidembed.pipeline.quiet import native_stderr_to
 from vidembed.write import WRITE_CPUS
 
@@ -210,4 +210,6 @@ def _keep(out: str, path: Path) -> None:
         return
     # Ray heads each log with lines such as `:actor_name:`; a log of nothing else says nothing.
     if any(line and not line.startswith(b":") for line in data.splitlines()):
-        sources.write_whole(sources.join(out, "logs", path.name), data)
+        # For want of a log nothing fails, least of all with another error than the one it tells of.
+        with suppress(OSError, VidembedError):
+            sources.write_whole(sources.join(out, "logs", path.name), data)

@@ -16,12 +16,12 @@ import socket
 import threading
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vidembed import sources
-from vidembed.errors import ConfigError
+from vidembed.errors import ConfigError, VidembedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,8 +84,10 @@ def _lock(folder: str) -> int | None:
         if error.errno in _UNSUPPORTED:
             return None
         raise
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, _who().encode())
+    # Only a word for whoever finds it locked: a full disk has no room even for that.
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, _who().encode())
     return descriptor
 
 
@@ -125,8 +127,10 @@ class _Lease:
         self._over.set()
         if self._thread is not None:
             self._thread.join()
-        if (self._read() or {}).get("token") == self._token:
-            sources.remove(self._uri)
+        # One that cannot be removed now is free after a while.
+        with suppress(OSError, VidembedError):
+            if (self._read() or {}).get("token") == self._token:
+                sources.remove(self._uri)
 
     def _renew(self) -> None:
         while not self._over.wait(self._pace.renew_s):
@@ -136,7 +140,7 @@ class _Lease:
                     # the write stage refuses what still comes from here.
                     return
                 self._write()
-            except (OSError, ConfigError):
+            except (OSError, VidembedError):
                 continue
 
     def _write(self) -> None:
