@@ -77,6 +77,19 @@ def test_one_failed_segment_fails_its_siblings_of_the_same_part(run):
     assert survey(run).failed == 1
 
 
+def test_of_rows_that_a_worker_committed_after_its_driver_was_gone_one_of_each_is_left(run):
+    run.commit(rows("a#0", "a#1", "a#2", of=3))
+    run.commit(rows("b", "c"))
+    # Checked before the next attempt took over, written after that had surveyed the run.
+    run.commit(rows("a#1", "a#2", of=3))
+    run.commit(pa.concat_tables([rows("c"), rows("d")]))
+    assert survey(run).doubled == 3
+    done = settled(run)
+    assert (done.embedded, done.failed, done.doubled, done.partial) == (4, 0, 0, {})
+    left = sorted(run.read(["id"])["id"].to_pylist())
+    assert left == ["a#0", "a#1", "a#2", "b", "c", "d"]
+
+
 def test_a_run_in_order_is_left_alone(run):
     run.commit(rows("a", "b"))
     before = run.parts()

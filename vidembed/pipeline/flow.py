@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from vidembed.clips import ClipSpec
     from vidembed.config import EmbedConfig
     from vidembed.pipeline.cluster import Pools
-    from vidembed.report import RunReport
+    from vidembed.report import RunReport, Statistics
     from vidembed.store.done import Done
     from vidembed.store.target import Target
 
@@ -83,7 +83,7 @@ def _embed(
     pending, of_run = _count(_pending(manifest, config.limit, before), before)
     # The others have all that they need: no actor of theirs is started.
     lacking = [lane for lane in lanes if of_run[lane.label]]
-    began = time.time()
+    began, start = time.time(), time.monotonic()
     statistics = None
     with ExitStack() as stack:
         if pending:
@@ -99,8 +99,8 @@ def _embed(
             with _progress(config, pending, watch, follower):
                 for window in _windows(_pending(manifest, config.limit, done)):
                     flow.run(window)
-            statistics = ray.get(watch.take_statistics.remote())
-        seconds = time.time() - began
+            statistics = _statistics(watch)
+        seconds = time.monotonic() - start
         after = {lane.label: settled(lane.run) for lane in lanes}
         projected = follower.finish() if follower else {}
     _, lost = _count(_pending(manifest, config.limit, after), after)
@@ -130,6 +130,15 @@ def _tidy(config: EmbedConfig, manifest: Manifest, lane: Lane) -> bool:
     if gone:
         say(f"{gone:,} rows of {lane.run.uri} were taken out: the manifest does not have them")
     return bool(again or gone)
+
+
+def _statistics(watch: Any) -> Statistics | None:
+    """What the stages have told; None where who heard it is gone with its node."""
+    try:
+        found: Statistics = ray.get(watch.take_statistics.remote(), timeout=60)
+    except ray.exceptions.RayError:
+        return None
+    return found
 
 
 def _check(lane: Lane, lost: int, after: Done) -> None:

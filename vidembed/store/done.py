@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidembed import schema
-from vidembed.manifest import hash_ids
+from vidembed.hashing import hash_ids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,7 +119,9 @@ def settled(run: Run) -> Done:
     """The survey of a run in which each video is in one place.
 
     Where some segments of a video are embedded and the video failed later, it has failed: its
-    vectors are removed. A kill on the way loses the rows of one part, which the next run redoes.
+    vectors are removed. Where a worker has outlived its driver and has committed in the very moment
+    in which the next attempt took over, its rows are there twice: one of each is removed. A kill on
+    the way loses the rows of one part, which the next run redoes.
     """
     done = survey(run)
     if not done.doubled:
@@ -131,10 +133,25 @@ def settled(run: Run) -> Done:
         failed.update(ids)
         run.rewrite(part, table, table.filter(pa.array(kept, pa.bool_())))
     names = pa.array(sorted(failed), pa.string())
-    for part, table in run.iterate():
-        kept = pc.invert(pc.is_in(table["video_id"], names))
-        run.rewrite(part, table, table.filter(kept))
+    twice = _twice(run)
+    seen = np.empty((0, 2), np.uint64)
+    for part, table in run.iterate(["id", "video_id"]):
+        hashes = hash_ids(table["id"])
+        there_twice = contains(twice, hashes)
+        dropped = there_twice & contains(seen, hashes)
+        kept = pc.invert(pc.or_(pc.is_in(table["video_id"], names), pa.array(dropped)))
+        if not pc.all(kept).as_py():
+            rows = run.read_part(part)
+            run.rewrite(part, rows, rows.filter(kept))
+        seen = ordered([seen, hashes[there_twice]])
     return survey(run)
+
+
+def _twice(run: Run) -> NDArray[np.uint64]:
+    """The hashes of the rows that are in more than one part."""
+    every = ordered([hash_ids(table["id"]) for _, table in run.iterate(["id"])])
+    found: NDArray[np.uint64] = every[1:][(every[1:] == every[:-1]).all(axis=1)]
+    return found
 
 
 def _by_video(tables: list[pa.Table]) -> tuple[list[str], dict[str, list[int]], int]:
