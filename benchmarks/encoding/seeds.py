@@ -11,6 +11,7 @@ import transformers
 from safetensors.torch import save_file
 
 from tests.goldens import seeded
+from tests.helpers import hub_folders
 from vidembed.encode import weights as files
 
 if TYPE_CHECKING:
@@ -126,7 +127,13 @@ def _hub(row: Entry, where: Path) -> str:
     with torch.device("meta"):
         made = getattr(transformers, model)(config)
     shapes = {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
-    return _folder(where, shapes, config.to_dict())
+    found = _folder(where, shapes, config.to_dict())
+    # No text is encoded here, but a tokenizer is opened.
+    if model == "SiglipModel":
+        hub_folders.write_siglip2_tokenizer(where)
+    if model == "VideoPrismClipModel":
+        hub_folders.write_prism_tokenizer(where)
+    return found
 
 
 _FAMILIES: dict[str, Callable[[Entry, Path], str]] = {
