@@ -10,10 +10,13 @@ import time
 
 
 def by_name(uri: str) -> None:
-    """Hang, crash, bloat or litter where the address asks for it; note every call in a log."""
+    """Hang, crash, bloat or litter where the address asks for it; note every call in a log, and
+    take DRILL_SLOW_S seconds longer.
+    """
     if log := os.environ.get("DRILL_LOG"):
         with open(log, "a") as file:
             file.write(f"{os.getpid()}\n")
+    time.sleep(float(os.environ.get("DRILL_SLOW_S", "0")))
     for word, fault in _FAULTS.items():
         if word in os.path.basename(uri):
             fault()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vidembed import addresses
 from vidembed.errors import ConfigError
@@ -30,7 +29,7 @@ def filesystem(uri: str, access: Access | None = None) -> Any:
     kind, options = addresses.scheme(uri), _options(uri, access)
     if kind in _S3:
         # Each request of a call that takes many: of a long listing as a whole none would succeed.
-        return _made(lambda: _s3().persistent(**options), kind)
+        return _made(lambda: _s3(options), kind)
     return _made(lambda: _fsspec().filesystem(kind, **options), kind)
 
 
@@ -42,7 +41,7 @@ def reader(uri: str, access: Access | None = None) -> tuple[Any, str]:
     """
     kind, options = addresses.scheme(uri), _options(uri, access)
     if kind in _S3:
-        return _made(lambda: _s3().single(**options), kind), uri
+        return _made(lambda: _s3_once(options), kind), uri
     if addresses.is_web(uri):
         return filesystem(uri, access), uri
     fs, path = _made(lambda: _fsspec().core.url_to_fs(uri, **options), kind)
@@ -78,19 +77,20 @@ def _fsspec() -> Any:
     return fsspec
 
 
-class _Clients(NamedTuple):
-    persistent: Any
-    single: Any
-
-
-@cache
-def _s3() -> _Clients:
-    """s3fs with our view of what is worth another try, and one that does not try again."""
+def _s3(options: dict[str, Any]) -> Any:
+    """s3fs with our view of what is worth another try."""
     from s3fs import S3FileSystem
     from s3fs.core import set_custom_error_handler
 
     set_custom_error_handler(is_transient)
-    return _Clients(S3FileSystem, type("SingleTry", (S3FileSystem,), {"retries": 1}))
+    return S3FileSystem(**options)
+
+
+def _s3_once(options: dict[str, Any]) -> Any:
+    """s3fs that does not try again. It reads ranges and no files, whose cache tells it apart."""
+    fs = _s3({**options, "default_cache_type": "none"})
+    fs.retries = 1
+    return fs
 
 
 def _made(make: Callable[[], Any], kind: str) -> Any:

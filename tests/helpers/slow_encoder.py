@@ -1,0 +1,28 @@
+"""CLIP4Clip at a pace: an encoder of one's own, `tests.helpers.slow_encoder:SlowClip4Clip`."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from vidembed.encode import registry
+
+
+class SlowClip4Clip:
+    """CLIP4Clip, whose vectors take DRILL_ENCODE_S seconds each, so that they come one by one."""
+
+    @classmethod
+    def describe(cls, weights, preset):
+        return registry.describe("clip4clip", weights, preset)
+
+    def __init__(self, spec, device, dtype):
+        plain = registry.describe("clip4clip", spec.weights, None)
+        self._inner = registry.load(plain, "cpu", "float32")
+        self.spec = spec
+
+    def encode_video(self, frames, valid=None):
+        time.sleep(float(os.environ.get("DRILL_ENCODE_S", "0")) * len(frames))
+        return self._inner.encode_video(frames, valid)
+
+    def encode_text(self, texts):
+        return self._inner.encode_text(texts)
