@@ -49,8 +49,9 @@ _MOST_ROWS_PER_BLOCK = 16
 _ROWS_PER_PART = 2048
 _BATCH_BYTES = 256 << 20
 # Restarts of an actor that died. Ray's own default is for ever: an encoder that a node cannot hold
-# would be restarted until somebody looks.
-_RESTARTS = {"max_restarts": 4, "max_task_retries": 4}
+# would be restarted until somebody looks. Its work is not counted besides: while nobody knows yet
+# that a node is gone, each call of an actor there is a try, and a handful is used up in no time.
+_RESTARTS = {"max_restarts": 4, "max_task_retries": -1}
 
 
 def embed(config: EmbedConfig) -> dict[str, RunReport]:
