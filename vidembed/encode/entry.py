@@ -30,6 +30,8 @@ class Entry:
     presets: by name, the first is the default unless the weights decide.
     parameters, gmacs: counted on the built network; gmacs: billions of multiply-adds for one clip
         of the default preset.
+    half: whether bfloat16 is near enough to float32 (cosine 0.999 or more, measured) to be the
+        default on a GPU.
     weights: what `--weights` is where it is not given, None where the user must. shipped: the
         weights come with vidembed. obtain: how to get weights.
     published: numbers that the weights' authors publish, for comparison.
@@ -48,6 +50,7 @@ class Entry:
     obtain: str
     weights: str | None = None
     shipped: bool = False
+    half: bool = True
     published: str = ""
     notes: tuple[str, ...] = field(default=())
 

@@ -70,7 +70,8 @@ def describe(name: str, weights: str | None = None, preset: str | None = None) -
 def load(spec: EncoderSpec, device: Device = "auto", dtype: Dtype = "auto") -> Encoder:
     """The encoder of a spec, ready on a device.
 
-    auto: CUDA where there is a GPU; bfloat16 there, float32 on a CPU.
+    auto: CUDA where there is a GPU; bfloat16 there, if that is near enough to float32 for this
+    encoder (`Entry.half`); float32 on a CPU.
     """
     import torch
 
@@ -81,7 +82,8 @@ def load(spec: EncoderSpec, device: Device = "auto", dtype: Dtype = "auto") -> E
             "--device cuda: torch sees no GPU here; `vidembed doctor` says what it sees"
         )
     if dtype == "auto":
-        dtype = "bfloat16" if device == "cuda" else "float32"
+        half = device == "cuda" and entry(spec.name).half
+        dtype = "bfloat16" if half else "float32"
     if own.is_own(spec.name):
         return own.load(spec, torch.device(device), getattr(torch, dtype))
     module = importlib.import_module(f"{entry(spec.name).package}.encoder")

@@ -95,6 +95,7 @@ ENTRIES = (
         presets=_presets(16, 5, 356),
         parameters="6.2 M",
         gmacs="25.5",
+        half=False,
         obtain=_obtain("X3D_L.pyth"),
         published=_zoo_of(77.44, 93.31),
     ),
