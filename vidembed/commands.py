@@ -41,7 +41,8 @@ def embed(options: EmbedConfig) -> int:
 def _ending(report: RunReport) -> int:
     """The exit code of one run; what its collection lacks is said."""
     if report.milvus and report.milvus["error"]:
-        print(f"Milvus is not complete: {report.milvus['error']}")
+        print(f"Milvus is not complete: of {report.clips:,} vectors {report.milvus['projected']:,} "
+              f"are noted as sent. {report.milvus['error']}")  # fmt: skip
         print(f"  heal it: vidembed load {report.out} --milvus {report.milvus['uri']} "
               f"--collection {report.milvus['collection']}")  # fmt: skip
         return 1
