@@ -23,7 +23,8 @@ from vidembed.encode.hub.videoprism.encoder import canonical
 from vidembed.encode.hub.vjepa2 import describe as vjepa2
 from vidembed.encode.weights import find
 from vidembed.errors import WeightsError
-from vidembed.pixels import prepare, scaled
+from vidembed.pixels import prepare
+from vidembed.scaling import scaled
 
 GOLDENS = Path(__file__).parent / "goldens"
 NAMES = ("videoprism_lvt_b", "siglip2", "vjepa2", "videomae")

@@ -10,7 +10,8 @@ import pytest
 
 from tests.goldens import seeded
 from vidembed.clips import Resize
-from vidembed.pixels import crop_offset, prepare, scaled
+from vidembed.pixels import crop_offset, prepare
+from vidembed.scaling import scaled
 
 GOLDEN = np.load(Path(__file__).parent / "goldens" / "cv2_resize.npz")
 
