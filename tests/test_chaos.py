@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.chaos import disk, driver, hand, node, workers
 from tests.chaos import milvus as milvus_dies
 from tests.chaos import s3 as bad_day
 from tests.chaos.trial import Trial
+from tests.conftest import ROOT
 from tests.helpers.milvus_server import MilvusServer
 from tests.helpers.rough import Weather
 
@@ -86,3 +88,11 @@ def test_a_manifest_that_has_a_row_twice_is_refused_and_names_both(trial):
 def test_a_clock_that_jumps_by_hours_changes_nothing(trial):
     trial.expected  # noqa: B018
     hand.jumping_clock(trial, random.Random(SEED))
+
+
+def test_every_test_that_the_page_of_guarantees_names_is_there():
+    page = (ROOT / "docs" / "guarantees.md").read_text()
+    code = "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) > 20
+    assert not {name for name in named if f"\ndef {name}(" not in code}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from vidembed import sources
 from vidembed.errors import ConfigError
 from vidembed.store.lease import Pace, held
 
+CLOCK = Path(__file__).parent / "helpers" / "clock"
 QUICK = Pace(renew_s=0.3, free_s=1.5, settle_s=0.3)
 HOLD = """
 import sys, time
@@ -126,6 +129,26 @@ def test_of_two_that_find_an_object_store_s_run_free_at_once_one_gets_it(s3):
     for thread in threads:
         thread.join()
     assert (len(got), len(refused)) == (1, 2)
+
+
+@pytest.mark.s3
+def test_a_lease_is_kept_and_respected_while_clocks_jump(s3, holder, tmp_path, monkeypatch):
+    run, clock, true = "s3://test/leases/clocks", tmp_path / "clock", time.time
+    monkeypatch.setenv("JUMPING_CLOCK", str(clock))
+    monkeypatch.setenv("PYTHONPATH", str(CLOCK), prepend=os.pathsep)
+    other = holder(run)
+    for theirs, ours in ((-7, 3), (9, -5)):
+        clock.write_text(str(3600 * theirs))
+        monkeypatch.setattr(time, "time", lambda ours=ours: true() + 3600 * ours)
+        with (
+            pytest.raises(ConfigError, match="one job at a time"),
+            held(run, lambda _: None, QUICK),
+        ):
+            pass
+    other.kill()
+    began = time.monotonic()
+    with held(run, lambda _: None, QUICK):
+        assert QUICK.free_s <= time.monotonic() - began < 60
 
 
 @pytest.mark.s3

@@ -47,6 +47,7 @@ def _gone(folder: Path, times: int, seed: int) -> None:
 
 
 def _s3(folder: Path, times: int, seed: int) -> None:
+    (folder / "weed").mkdir()
     with Seaweed(folder / "weed") as store:
         os.environ.update(store.environment)
         weather = Weather(slow_down=0.1, dropped=0.08, cut=0.08, late=0.15)

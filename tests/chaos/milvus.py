@@ -35,6 +35,7 @@ def comes_back(trial: Trial, times: int, seed: int, server: MilvusServer, away_s
             code = family.wait(RUN_S + away_s)
             again.join()
             assert code == 0, family.said()
+            assert "Traceback" not in family.said(), family.said()
         assert alive, "it was over before Milvus was killed"
         trial.say(f"away for {away_s:g} s: {trial.check(out, server.uri, name)}")
 
@@ -52,6 +53,7 @@ def is_gone(trial: Trial, times: int, seed: int, server: MilvusServer) -> None:
             server.kill()
             assert family.wait(RUN_S) == 1, family.said()
             said = family.said()
+        assert "Traceback" not in said, said
         told = trial.check(out)
         notes = (out / "projections").glob("*/*.in")
         noted = sum(int(note.name.split(".")[-2]) for note in notes)

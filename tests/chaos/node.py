@@ -19,15 +19,15 @@ _START_S = 90.0
 
 
 def scenario(trial: Trial, times: int, seed: int) -> None:
-    """Each time a fresh cluster of a head and two nodes, each with room for all that there is."""
+    """Each time a fresh cluster: a head that does no work, and two nodes with room for it all."""
     rng = random.Random(seed)
     trial.expected  # noqa: B018 (made before anything is killed)
     for _ in range(times):
         out = trial.fresh("node")
-        command = [sys.executable, "-m", "tests.helpers.ray_cluster", "2", "2", "2"]
+        command = [sys.executable, "-m", "tests.helpers.ray_cluster", "0", "3", "3"]
         with Family(command, trial.fresh("cluster.log"), trial.environment) as cluster:
             address, raylets = _started(cluster)
-            with trial.embed(out, "--ray-address", address) as family:
+            with trial.embed(out, "--ray-address", address, "--decode-actors", "1") as family:
                 trial.wait_for_parts(family, out)
                 time.sleep(rng.uniform(0, 2.0))
                 victim, actors = _busiest(cluster, raylets[1:], rng)
@@ -35,6 +35,7 @@ def scenario(trial: Trial, times: int, seed: int) -> None:
                 assert cluster.kill(victim)
                 assert family.wait(RUN_S) == 0, family.said()
             assert alive, "it was over before anything could be killed"
+            assert actors, "the node had no actors"
             trial.say(f"killed a raylet with {actors} actors: {trial.check(out)}")
 
 

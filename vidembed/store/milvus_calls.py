@@ -100,8 +100,6 @@ def secrets() -> dict[str, str]:
 def connect(uri: str) -> Asking:
     """A connection. Raises ConfigError where nothing answers or the token is refused."""
     check_uri(uri)
-    # It logs every error that it raises as well, with a traceback; we report it once.
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     # gRPC's fork handlers wait for its own threads, which Milvus Lite keeps busy: Ray, which forks
     # to start its processes, then sometimes never comes up. Read when grpc is first imported.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
@@ -109,6 +107,9 @@ def connect(uri: str) -> Asking:
     from pymilvus import MilvusClient
     from pymilvus.exceptions import MilvusException
 
+    # It logs every error that it raises as well, with a traceback; we report it once. Not before it
+    # is imported, which sets up its logging anew.
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     options: dict[str, Any] = {}
     if is_lite(uri):
         uri = sources.absolute(uri)
