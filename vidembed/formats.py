@@ -176,7 +176,8 @@ def _column_of(error: pa.ArrowInvalid, file: str) -> str | None:
     import csv
     import re
 
-    found = re.match(r"In CSV column #(\d+): CSV conversion error", str(error))
+    # The row is told where one thread reads.
+    found = re.match(r"In CSV column #(\d+): (?:Row #\d+: )?CSV conversion error", str(error))
     if not found:
         return None
     with sources.open_binary(file) as stream:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from vidembed import formats, schema, sources
 from vidembed.errors import ManifestError
+from vidembed.hashing import hash_ids, order_of, repeated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 ID_COLUMNS = ("video_id", "id")
 URI_COLUMNS = ("uri", "path", "video_path")
+_ABSOLUTE = ("/", "s3://", "https://", "http://", "gs://", "abfs://", "hf://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def _check(
 
 def _check_rows(table: pa.Table, file: str, first: int) -> None:
     for name in ("video_id", "uri"):
-        empty = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(table[name]), ""), True)
+        empty = pc.fill_null(_blank(table[name]), True)
         _refuse(empty, file, first, f"has no {name}")
     for name in ("start_s", "end_s"):
         _refuse(pc.is_nan(table[name]), file, first, f"has no number as {name}")
@@ -119,15 +121,6 @@ def _refuse(wrong: Any, file: str, first: int, what: str) -> None:
         raise ManifestError(f"{file}: row {first + row + 1} {what}")
 
 
-def hash_ids(ids: pa.ChunkedArray) -> NDArray[np.uint64]:
-    """uint64 [n, 2]: 128 bits of each id. Equal ids are equal; unequal ones differ in practice."""
-    from pandas.util import hash_array
-
-    values = ids.to_numpy(zero_copy_only=False).astype(object)
-    keys = ("vidembed-hash-00", "vidembed-hash-01")
-    return np.stack([hash_array(values, hash_key=k, categorize=False) for k in keys], axis=1)
-
-
 def _check_unique(
     hashes: NDArray[np.uint64],
     kind: str,
@@ -136,8 +129,8 @@ def _check_unique(
     columns: Columns,
     strings: frozenset[str],
 ) -> None:
-    order = np.lexsort((hashes[:, 1], hashes[:, 0]))
-    same = (hashes[order[1:]] == hashes[order[:-1]]).all(axis=1)
+    order = order_of(hashes)
+    same = repeated(hashes[order])
     if not same.any():
         return
     pair = np.sort(order[np.flatnonzero(same)[0] :][:2])
@@ -183,12 +176,9 @@ def _normalise(table: pa.Table, file: str, source: str, columns: Columns) -> pa.
         )
     base = sources.parent(file)
     raw = _text(table[uri_name], file, uri_name)
-    # An empty one stays empty, to be refused with its row: resolved, it would be the folder.
-    resolved = pa.array(
-        [sources.resolve(u, base) if u and u.strip() else u for u in raw.to_pylist()]
-    )
+    resolved = _resolved(raw, base)
     ids = raw if id_name is None else _text(table[id_name], file, id_name)
-    data: dict[str, Any] = {"video_id": ids, "uri": resolved.cast(pa.string())}
+    data: dict[str, Any] = {"video_id": ids, "uri": resolved}
     for name in ("start_s", "end_s"):
         if name in table.column_names:
             data[name] = _seconds(table[name], file, name)
@@ -198,6 +188,40 @@ def _normalise(table: pa.Table, file: str, source: str, columns: Columns) -> pa.
         if name not in (uri_name, id_name, "start_s", "end_s"):
             data[f"manifest_{name}" if schema.is_reserved(name) else name] = table[name]
     return pa.table(data)
+
+
+def _resolved(column: pa.ChunkedArray, base: str) -> pa.ChunkedArray | pa.Array:
+    """Each address as `sources.resolve` has it, of the usual kinds all at once.
+
+    An empty one stays empty, to be refused with its row: resolved, it would be the folder.
+    """
+    relative = pc.fill_null(pc.invert(_absolute(column)), False)
+    if not pc.any(relative).as_py():
+        return column
+    some = column.filter(relative)
+    # With a colon it may have a scheme after all.
+    odd = pc.or_(pc.match_substring(some, ":"), _blank(some))
+    found = pc.binary_join_element_wise(sources.join(base, ""), some, "").combine_chunks()
+    if pc.any(odd).as_py():
+        others = [
+            sources.resolve(u, base) if u.strip() else u for u in some.filter(odd).to_pylist()
+        ]
+        found = pc.replace_with_mask(found, odd.combine_chunks(), pa.array(others, pa.string()))
+    return pc.replace_with_mask(column.combine_chunks(), relative.combine_chunks(), found)
+
+
+def _absolute(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Of the usual beginnings; what has none of them may be anything."""
+    found = pc.starts_with(column, _ABSOLUTE[0])
+    for beginning in _ABSOLUTE[1:]:
+        if pc.all(found).as_py():
+            break
+        found = pc.or_(found, pc.starts_with(column, beginning))
+    return found
+
+
+def _blank(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.or_(pc.utf8_is_space(column), pc.equal(pc.binary_length(column), 0))
 
 
 def _column(table: pa.Table, file: str, named: str | None, usual: tuple[str, ...]) -> str | None:

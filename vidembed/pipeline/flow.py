@@ -6,16 +6,14 @@ Several encoders go through it together: one decoding, an encode stage each, a r
 from __future__ import annotations
 
 import time
-from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import ray
 import ray.data
 from ray.data.read_api import from_blocks
 
-from vidembed import schema, sources
+from vidembed import sources
 from vidembed.access import Access
 from vidembed.clips import Segmentation
 from vidembed.decode.limits import Limits
@@ -26,14 +24,17 @@ from vidembed.manifest import Columns, Manifest, open_manifest
 from vidembed.pipeline import cluster, monitor, summary
 from vidembed.pipeline.follow import Follower, following
 from vidembed.pipeline.lanes import Lane, choose, opened
+from vidembed.pipeline.pending import Pending
 from vidembed.pipeline.progress import Progress, say
 from vidembed.store import milvus
-from vidembed.store.done import remaining, settled, survey
+from vidembed.store.done import settled, survey
 from vidembed.store.tidy import forget_failures, prune
 from vidembed.write import WRITE_TASK, RunSink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    import pyarrow as pa
 
     from vidembed.clips import ClipSpec
     from vidembed.config import EmbedConfig
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
     from vidembed.store.done import Done
     from vidembed.store.target import Target
 
-# Ray Data keeps something in the driver for every block of a dataset: a corpus goes through it in
-# windows of this many videos, so that the driver's memory does not grow with the corpus.
-_WINDOW = 200_000
 _MOST_ROWS_PER_BLOCK = 16
 _ROWS_PER_PART = 2048
 _BATCH_BYTES = 256 << 20
@@ -81,37 +79,36 @@ def _embed(
     for lane in lanes:
         if not taken[lane.label]:
             summary.compare_with_last(lane.run, before[lane.label], say)
-    pending, of_run = _count(_pending(manifest, config.limit, before), before)
+    pending = Pending(manifest, config.limit, before)
     # The others have all that they need: no actor of theirs is started.
-    lacking = [lane for lane in lanes if of_run[lane.label]]
+    lacking = [lane for lane in lanes if pending.of_run[lane.label]]
     began, start = time.time(), time.monotonic()
     statistics = None
     with ExitStack() as stack:
-        if pending:
+        if pending.rows:
             # Before Milvus: Ray forks, and a fork beside gRPC's threads may never come back.
             stack.enter_context(cluster.connected(config.ray_address, out))
             cluster.check_shared(out)
         follower = stack.enter_context(following(lanes, manifest.metadata))
-        if pending:
+        if pending.rows:
             watch = monitor.start(lane.label for lane in lacking)
             targets = follower.targets if follower else {}
-            flow = _Flow(config, lacking, manifest.metadata, access, watch, pending, targets)
-            done = {lane.label: before[lane.label] for lane in lacking}
-            with _progress(config, pending, watch, follower):
-                for window in _windows(_pending(manifest, config.limit, done)):
+            flow = _Flow(config, lacking, manifest.metadata, access, watch, pending.rows, targets)
+            with _progress(config, pending.rows, watch, follower):
+                for window in pending.windows(lane.label for lane in lacking):
                     flow.run(window)
             statistics = _statistics(watch)
         seconds = time.monotonic() - start
         after = {lane.label: settled(lane.run) for lane in lanes}
         projected = follower.finish() if follower else {}
-    _, lost = _count(_pending(manifest, config.limit, after), after)
+    lost = Pending(manifest, config.limit, after).of_run
     reports = {}
     for lane in lanes:
         label = lane.label
         _check(lane, lost[label], after[label])
         counts = summary.Counts(
             total=total,
-            pending=of_run[label],
+            pending=pending.of_run[label],
             clips=max(0, after[label].clips - before[label].clips),
             seconds=seconds,
             started=began,
@@ -251,45 +248,6 @@ def batch_rows(wanted: int, clips: Iterable[ClipSpec]) -> int:
 def blocks(window: pa.Table, rows: int) -> Iterator[pa.Table]:
     for at in range(0, len(window), rows):
         yield window.slice(at, rows)
-
-
-def _pending(manifest: Manifest, limit: int | None, done: Mapping[str, Done]) -> Iterator[pa.Table]:
-    """The manifest's rows that some run lacks, as a stream."""
-    left = manifest.rows if limit is None else limit
-    for table in manifest.tables():
-        rows = table.slice(0, left)
-        left -= len(rows)
-        if len(rows):
-            yield remaining(rows, done)
-        if left <= 0:
-            return
-
-
-def _count(tables: Iterator[pa.Table], labels: Iterable[str]) -> tuple[int, Counter[str]]:
-    """How many videos are pending, and how many of them each run lacks."""
-    rows, of_run = 0, Counter(dict.fromkeys(labels, 0))
-    for table in tables:
-        rows += len(table)
-        for label in of_run:
-            skips = table[schema.own("skip", label)]
-            of_run[label] += len(skips) - skips.null_count
-    return rows, of_run
-
-
-def _windows(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    gathered: list[pa.Table] = []
-    rows = 0
-    for table in tables:
-        while len(table):
-            part = table.slice(0, _WINDOW - rows)
-            table = table.slice(len(part))
-            gathered.append(part)
-            rows += len(part)
-            if rows == _WINDOW:
-                yield pa.concat_tables(gathered)
-                gathered, rows = [], 0
-    if rows:
-        yield pa.concat_tables(gathered)
 
 
 def _progress(config: EmbedConfig, pending: int, watch: Any, follower: Follower | None) -> Progress:

@@ -6,19 +6,22 @@ rows says that there are. Of a video that is half finished, only the missing seg
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidembed import schema
-from vidembed.hashing import hash_ids
+from vidembed.hashing import hash_ids, order_of, repeated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 SKIP = pa.field("skip", pa.list_(pa.int32()))
 """Beside a manifest row: segments that a run has already; null where it has the whole video."""
+
+_READERS = 8
+_APART = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +54,49 @@ class Done:
         whole = np.zeros(len(videos), bool)
         if hashes is not None:
             whole = contains(self.hashes, hashes)
+        lengths = np.zeros(len(videos), np.int32)
+        segments: list[int] = []
         if self.partial:
-            ids = videos.to_pylist()
-            skips = [
-                None if w else self.partial.get(v, []) for v, w in zip(ids, whole, strict=True)
-            ]
-            return pa.array(skips, SKIP.type)
-        nothing = pa.array(np.zeros(len(videos) + 1, np.int32))
-        return pa.ListArray.from_arrays(nothing, pa.array([], pa.int32()), mask=pa.array(whole))
+            names = pa.array(self.partial, pa.string())
+            for at in np.flatnonzero(pc.is_in(videos, names).to_numpy() & ~whole):
+                there = self.partial[videos[int(at)].as_py()]
+                lengths[at] = len(there)
+                segments += there
+        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+        return pa.ListArray.from_arrays(
+            offsets, pa.array(segments, pa.int32()), mask=pa.array(whole)
+        )
 
 
 def contains(hashes: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Which of `wanted` are among `hashes`, sorted; both uint64 [n, 2]."""
-    found = np.zeros(len(wanted), bool)
+    """Which of `wanted` are among `hashes`, as `ordered` has them; both uint64 [n, 2]."""
     if not len(hashes):
-        return found
-    low = np.searchsorted(hashes[:, 0], wanted[:, 0], side="left")
+        return np.zeros(len(wanted), bool)
+    # One after the other through the memory; at random, each would wait for it several times.
+    order = np.argsort(wanted[:, 0])
+    sought = wanted[order]
+    low = np.searchsorted(hashes[:, 0], sought[:, 0], side="left")
+    found = np.zeros(len(wanted), bool)
     # Runs of equal first halves are as good as always one long; the second half decides.
     for step in range(4):
         at = np.minimum(low + step, len(hashes) - 1)
-        found |= (hashes[at] == wanted).all(axis=1)
+        near = hashes[at, 0] == sought[:, 0]
+        here = near & (hashes[at, 1] == sought[:, 1])
+        found[order[here]] = True
+        left = near & ~here
+        if not left.any():
+            break
+        order, sought, low = order[left], sought[left], low[left]
     return found
 
 
 def ordered(hashes: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
-    """These hashes in one array, sorted as `contains` wants it."""
+    """These hashes in one array, sorted, each half in one piece of memory."""
     every = np.concatenate([np.empty((0, 2), np.uint64), *hashes])
-    found: NDArray[np.uint64] = every[np.lexsort((every[:, 1], every[:, 0]))]
+    order = order_of(every)
+    found = np.empty(every.shape, np.uint64, order="F")
+    for half in (0, 1):
+        found[:, half] = every[order, half]
     return found
 
 
@@ -91,28 +113,55 @@ def remaining(rows: pa.Table, done: Mapping[str, Done]) -> pa.Table:
 
 
 def survey(run: Run) -> Done:
-    """Read the ids of every committed row; nothing else of the parts is read."""
+    """Read the ids of every committed row; nothing else of the parts is read.
+
+    Memory is some 50 bytes a row, and 16 a video when it returns.
+    """
     hashes: list[NDArray[np.uint64]] = []
-    cut: list[pa.Table] = []
-    embedded = clips = 0
-    for _, table in run.iterate(["video_id", "segment", "segments"]):
+    cut = _Segments()
+    embedded = clips = failed = 0
+    for table in _read(run, ["video_id", "segment", "segments"], "embeddings"):
         clips += len(table)
-        whole = pc.less_equal(table["segments"], 1)
-        single = table.filter(whole)
-        embedded += len(single)
-        hashes.append(hash_ids(single["video_id"]))
-        cut.append(table.filter(pc.invert(whole)))
-    finished, partial, doubled = _by_video(cut)
-    embedded += len(finished)
-    hashes.append(hash_ids(pa.chunked_array([pa.array(finished, pa.string())])))
-    failed = 0
-    for _, table in run.iterate(["video_id"], "failures"):
+        ids = hash_ids(table["video_id"])
+        single = table["segments"].to_numpy() <= 1
+        embedded += int(single.sum())
+        hashes.append(ids[single])
+        cut.add(ids, table, ~single)
+    whole, half, doubled = cut.by_video()
+    embedded += len(whole)
+    hashes.append(whole)
+    partial = _partial(run, half)
+    for table in _read(run, ["video_id"], "failures"):
         failed += len(table)
         hashes.append(hash_ids(table["video_id"]))
-        doubled += sum(v in partial for v in table["video_id"].to_pylist())
+        doubled += int(contains(half, hashes[-1]).sum())
     every = ordered(hashes)
-    doubled += int((every[1:] == every[:-1]).all(axis=1).sum())
+    doubled += int(repeated(every).sum())
     return Done(every, partial, embedded, failed, clips, doubled)
+
+
+def _read(run: Run, columns: list[str], kind: str) -> Iterator[pa.Table]:
+    """The parts, some of them read ahead: one after the other, opening them would take longest."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        ahead: deque[Future[pa.Table]] = deque()
+        for part in run.parts(kind):
+            ahead.append(pool.submit(run.read_part, part, columns))
+            if len(ahead) > 2 * _READERS:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _partial(run: Run, half: NDArray[np.uint64]) -> dict[str, list[int]]:
+    """By id, which segments of these videos are there."""
+    found: dict[str, list[int]] = {}
+    if not len(half):
+        return found
+    for table in _read(run, ["video_id", "segment"], "embeddings"):
+        some = table.filter(pa.array(contains(half, hash_ids(table["video_id"]))))
+        for row in some.to_pylist():
+            found.setdefault(row["video_id"], []).append(row["segment"])
+    return found
 
 
 def settled(run: Run) -> Done:
@@ -150,26 +199,39 @@ def settled(run: Run) -> Done:
 def _twice(run: Run) -> NDArray[np.uint64]:
     """The hashes of the rows that are in more than one part."""
     every = ordered([hash_ids(table["id"]) for _, table in run.iterate(["id"])])
-    found: NDArray[np.uint64] = every[1:][(every[1:] == every[:-1]).all(axis=1)]
-    return found
+    return every[1:][repeated(every)]
 
 
-def _by_video(tables: list[pa.Table]) -> tuple[list[str], dict[str, list[int]], int]:
-    """Of videos in segments: those that are whole, those that are not, how many rows too many."""
-    rows = pa.concat_tables(tables) if tables else pa.table({"video_id": pa.array([], pa.string())})
-    if not len(rows):
-        return [], {}, 0
-    grouped = rows.group_by("video_id").aggregate(
-        [("segment", "count_distinct"), ("segments", "max")]
-    )
-    doubled = len(rows) - int(pc.sum(grouped["segment_count_distinct"]).as_py())
-    whole = pc.equal(grouped["segment_count_distinct"], grouped["segments_max"].cast(pa.int64()))
-    finished = grouped.filter(whole)["video_id"].to_pylist()
-    half = grouped.filter(pc.invert(whole))["video_id"]
-    partial: dict[str, list[int]] = {v: [] for v in half.to_pylist()}
-    some: Any = rows.filter(pc.is_in(rows["video_id"], half.combine_chunks()))
-    for video, segment in zip(
-        some["video_id"].to_pylist(), some["segment"].to_pylist(), strict=True
-    ):
-        partial[video].append(segment)
-    return finished, partial, doubled
+class _Segments:
+    """The rows of videos that are cut: of each its video, which segment it is, of how many."""
+
+    def __init__(self) -> None:
+        self._videos: list[NDArray[np.uint64]] = []
+        self._numbers: list[NDArray[np.int32]] = []
+        self._totals: list[NDArray[np.int32]] = []
+
+    def add(self, ids: NDArray[np.uint64], table: pa.Table, cut: NDArray[np.bool_]) -> None:
+        self._videos.append(ids[cut])
+        self._numbers.append(table["segment"].to_numpy()[cut])
+        self._totals.append(table["segments"].to_numpy()[cut])
+
+    def by_video(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64], int]:
+        """The videos that are whole, those that are not, and how many rows there are too many."""
+        videos = np.concatenate([np.empty((0, 2), np.uint64), *self._videos])
+        if not len(videos):
+            return videos, videos, 0
+        numbers = np.concatenate(self._numbers).astype(np.uint64)
+        totals = np.concatenate(self._totals)
+        # Another number for each segment of a video: equal ones are the same segment twice.
+        rows = videos + numbers[:, None] * _APART
+        order = order_of(rows)
+        again = repeated(rows[order])
+        if again.any():
+            first = np.sort(order[np.concatenate([[True], ~again])])
+            videos, totals = videos[first], totals[first]
+        order = order_of(videos)
+        videos, totals = videos[order], totals[order]
+        begins = np.flatnonzero(np.concatenate([[True], ~repeated(videos)]))
+        counts = np.diff(np.concatenate([begins, [len(videos)]]))
+        whole = counts == np.maximum.reduceat(totals, begins)
+        return videos[begins[whole]], ordered([videos[begins[~whole]]]), int(again.sum())

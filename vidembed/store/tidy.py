@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vidembed.manifest import hash_ids
+from vidembed.hashing import hash_ids
 from vidembed.store.done import contains, ordered
 
 if TYPE_CHECKING:
