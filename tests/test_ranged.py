@@ -6,6 +6,7 @@ import io
 import os
 import random
 import time
+from email.utils import formatdate
 
 import fsspec
 import pytest
@@ -238,6 +239,16 @@ def test_the_server_is_given_the_time_that_it_asks_for(server, hurried):
     began = time.monotonic()
     opened(server.url + "/large.mp4").close()
     assert time.monotonic() - began >= 1.0
+
+
+def test_a_time_that_the_server_names_is_one_of_its_own_clock(server, hurried):
+    server.ahead_s = 7 * 3600
+    server.faults = [
+        Fault(503, {"Retry-After": formatdate(time.time() + 7 * 3600 + 2, usegmt=True)})
+    ]
+    began = time.monotonic()
+    opened(server.url + "/large.mp4").close()
+    assert 0.5 < time.monotonic() - began < 20
 
 
 def test_a_server_that_asks_for_more_time_than_there_is_ends_it_at_once(server):

@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import re
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
@@ -33,6 +34,16 @@ SLOW_DOWN = Fault(
 )
 
 
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def date_time_string(self, timestamp=None):
+        return super().date_time_string((timestamp or time.time()) + self.server.owner.ahead_s)
+
+    def log_message(self, *_):
+        pass
+
+
 class _Server:
     def __enter__(self):
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -47,11 +58,11 @@ class _Server:
         self.always: Fault | None = None
         self.seen: list[tuple[str, str, str | None]] = []
         """(method, path, Range) of every request."""
+        self.ahead_s = 0.0
+        """How far its clock is ahead of ours."""
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(_Handler):
             def do_GET(self):
                 outer.seen.append((self.command, self.path, self.headers.get("Range")))
                 fault = outer.faults.pop(0) if outer.faults else outer.always
@@ -83,10 +94,8 @@ class _Server:
                 if cut is not None or headers.get("Connection") == "close":
                     self.close_connection = True
 
-            def log_message(self, *_):
-                pass
-
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.owner = self
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"

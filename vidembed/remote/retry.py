@@ -154,13 +154,21 @@ def _retry_after(error: BaseException) -> float | None:
                 return max(0.0, float(value))
             except ValueError:
                 pass
-            try:
-                until = parsedate_to_datetime(value)
-            except ValueError:
+            until = _date(value)
+            if until is None:
                 return None
-            until = until if until.tzinfo else until.replace(tzinfo=UTC)
-            return max(0.0, (until - datetime.now(UTC)).total_seconds())
+            # By the server's clock, where it tells it: ours may be off.
+            now = _date(headers.get("Date") or headers.get("date")) or datetime.now(UTC)
+            return max(0.0, (until - now).total_seconds())
     return None
+
+
+def _date(value: str | None) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(value or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _headers(error: BaseException) -> Iterator[Any]:
