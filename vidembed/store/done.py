@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SKIP = pa.field("skip", pa.list_(pa.int32()))
 """Beside a manifest row: segments that a run has already; null where it has the whole video."""
 
-_READERS = 8
+_READERS = 16
 _APART = np.uint64(0x9E3779B97F4A7C15)
 
 
