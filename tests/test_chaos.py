@@ -28,7 +28,7 @@ def trial(tmp_path_factory):
 @pytest.fixture(scope="module")
 def own_milvus(tmp_path_factory):
     """A Milvus server that may be killed."""
-    with MilvusServer(tmp_path_factory.mktemp("own-milvus")) as server:
+    with MilvusServer(tmp_path_factory.mktemp("own-milvus"), session_s=5) as server:
         yield server
 
 

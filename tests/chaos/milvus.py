@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 from tests.chaos.trial import RUN_S
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from tests.chaos.trial import Trial
     from tests.helpers.milvus_server import MilvusServer
 
@@ -48,15 +51,14 @@ def is_gone(trial: Trial, times: int, seed: int, server: MilvusServer) -> None:
         out, name = trial.fresh("gone"), f"gone{number}"
         words = ("--milvus", server.uri, "--collection", name, "--milvus-patience", "3")
         with trial.embed(out, *words) as family:
-            trial.wait_for_parts(family, out)
+            trial.wait_for(family, lambda out=out: any(_notes(out)))
             time.sleep(rng.uniform(0, 2.0))
             server.kill()
             assert family.wait(RUN_S) == 1, family.said()
             said = family.said()
         assert "Traceback" not in said, said
         told = trial.check(out)
-        notes = (out / "projections").glob("*/*.in")
-        noted = sum(int(note.name.split(".")[-2]) for note in notes)
+        noted = sum(_notes(out))
         lacking = f"of {len(trial.expected)} vectors {noted} are noted as sent"
         assert f"Milvus is not complete: {lacking}" in said, said
         healing = re.search(r"heal it: vidembed (.+)", said)
@@ -70,3 +72,9 @@ def is_gone(trial: Trial, times: int, seed: int, server: MilvusServer) -> None:
         )
         trial.say(f"{lacking}: {told}")
         trial.say(f"healed by `vidembed {healing[1]}`: {trial.check(out, server.uri, name)}")
+
+
+def _notes(out: Path) -> Iterator[int]:
+    """The rows of each part that is noted as sent."""
+    for note in (out / "projections").glob("*/*.in"):
+        yield int(note.name.split(".")[-2])

@@ -90,12 +90,14 @@ class Family:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"not done after {seconds:g} s: {self.said()}") from None
 
-    def wait_gone(self, seconds: float) -> list[Member]:
-        """Wait for all of them to be gone; returns those that are not."""
+    def wait_gone(self, seconds: float, but: Sequence[str] = ()) -> list[Member]:
+        """Wait for them to be gone, but for those with such words; returns those that are not."""
         deadline = time.monotonic() + seconds
-        while (left := self.members()) and time.monotonic() < deadline:
+        while True:
+            left = [m for m in self.members() if not any(words in m.words for words in but)]
+            if not left or time.monotonic() > deadline:
+                return left
             time.sleep(0.1)
-        return left
 
     def end(self) -> None:
         """Kill them all, and those that they start meanwhile."""
