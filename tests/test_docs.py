@@ -31,6 +31,7 @@ ERRORS = [
 PAGE_OF = {
     "embed": "embed.md",
     "load": "milvus.md",
+    "compact": "run-directory.md",
     "evaluate": "evaluate.md",
     "search": "search.md",
     "encoders": "encoders.md",

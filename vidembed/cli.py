@@ -30,6 +30,7 @@ class Command:
 COMMANDS = {
     "embed": Command(config.EmbedConfig, "vidembed.commands:embed"),
     "load": Command(config.LoadConfig, "vidembed.commands:load"),
+    "compact": Command(config.CompactConfig, "vidembed.commands:compact"),
     "evaluate": Command(config.EvaluateConfig, "vidembed.commands:evaluate"),
     "search": Command(config.SearchConfig, "vidembed.commands:search"),
     "encoders": Command(config.EncodersConfig, "vidembed.commands:encoders"),

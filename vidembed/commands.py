@@ -14,6 +14,7 @@ from vidembed.schema import ALONE
 
 if TYPE_CHECKING:
     from vidembed.config import (
+        CompactConfig,
         EmbedConfig,
         EncodersConfig,
         EvaluateConfig,
@@ -79,6 +80,18 @@ def load(options: LoadConfig) -> int:
         f"{found.sent:,} rows sent; all {found.projected:,} keys of this run are in collection "
         f"{options.collection}, which has {found.rows:,} rows"
     )
+    return 0
+
+
+def compact(options: CompactConfig) -> int:
+    from vidembed.store.compact import compact as job
+    from vidembed.store.lease import held
+    from vidembed.store.run import Run
+
+    run = Run.open(options.run)
+    with held(run.uri, lambda sentence: print(sentence, file=sys.stderr, flush=True)):
+        found = job(Run.open(options.run), options.megabytes << 20)
+    print(f"{found.parts:,} parts are {found.now:,} now")
     return 0
 
 

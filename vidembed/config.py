@@ -290,6 +290,13 @@ class RerankOptions(Config):
     )
 
 
+class CompactConfig(Config):
+    """Merge a run's small parts into few large ones, which read faster."""
+
+    run: str = _positional("a run directory on a file system")
+    megabytes: int = _option(128, "of a part; those of less than half are merged", ge=1, le=4096)
+
+
 class EvaluateConfig(RerankOptions):
     """Retrieval metrics of a run: each query's rank among the run's videos."""
 

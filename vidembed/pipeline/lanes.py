@@ -12,6 +12,7 @@ from vidembed.errors import ConfigError
 from vidembed.pipeline import summary
 from vidembed.pipeline.progress import say
 from vidembed.schema import ALONE
+from vidembed.store.compact import heal
 from vidembed.store.lease import held
 from vidembed.store.run import Run, delete_run
 
@@ -87,7 +88,7 @@ def _taken(
     specs: dict[str, EncoderSpec],
     records: dict[str, dict[str, Any]],
 ) -> list[Lane]:
-    return [
+    lanes = [
         Lane(
             label=label,
             config=alone[label],
@@ -96,6 +97,9 @@ def _taken(
         )
         for label, spec in specs.items()
     ]
+    for lane in lanes:
+        heal(lane.run)
+    return lanes
 
 
 def _check_layout(config: EmbedConfig) -> None:

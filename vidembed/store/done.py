@@ -218,17 +218,19 @@ class _Segments:
     def by_video(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64], int]:
         """The videos that are whole, those that are not, and how many rows there are too many."""
         videos = np.concatenate([np.empty((0, 2), np.uint64), *self._videos])
+        self._videos.clear()
         if not len(videos):
             return videos, videos, 0
-        numbers = np.concatenate(self._numbers).astype(np.uint64)
         totals = np.concatenate(self._totals)
         # Another number for each segment of a video: equal ones are the same segment twice.
-        rows = videos + numbers[:, None] * _APART
+        rows = videos + (np.concatenate(self._numbers).astype(np.uint64) * _APART)[:, None]
         order = order_of(rows)
         again = repeated(rows[order])
+        del rows
         if again.any():
             first = np.sort(order[np.concatenate([[True], ~again])])
             videos, totals = videos[first], totals[first]
+        del order
         order = order_of(videos)
         videos, totals = videos[order], totals[order]
         begins = np.flatnonzero(np.concatenate([[True], ~repeated(videos)]))

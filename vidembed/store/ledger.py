@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,13 @@ class Ledger:
             record = {"milvus": place, "collection": collection, "fingerprint": run.fingerprint}
             sources.write_whole(about, json.dumps(record, indent=1).encode())
         return ledger
+
+    @classmethod
+    def every(cls, run: Run) -> list[Ledger]:
+        """Those of a run that is on a file system."""
+        root = sources.local_path(run.path("projections"))
+        names = sorted(os.listdir(root)) if os.path.isdir(root) else []
+        return [cls(os.path.join(root, name)) for name in names]
 
     def held(self) -> dict[str, int]:
         """Rows by part that were written."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _OURS = (
     "run.json", "embeddings", "failures", "removals", "projections", "report.json", "report.html",
-    "logs", "evaluation",
+    "logs", "evaluation", ".compact",
 )  # fmt: skip
 _ROW_GROUP = 8192
 
@@ -145,6 +145,15 @@ class Run:
             self.rewrite(part, table, after)
         return removed
 
+    def write_part(self, kind: str, table: pa.Table) -> str:
+        """Write rows of `embeddings` or `failures`, at least one, as one part; returns its address.
+
+        The part is in place of no other: see `compact`.
+        """
+        uri = self._write(kind, table, "id" if kind == "embeddings" else "video_id")
+        assert uri is not None
+        return uri
+
     def _write(self, kind: str, table: pa.Table, key: str, salt: str = "") -> str | None:
         if not len(table):
             return None
@@ -186,6 +195,11 @@ class Run:
                 parquet = pq.ParquetFile(file, page_checksum_verification=True)
                 marked = (parquet.schema_arrow.metadata or {}).get(b"vidembed.fingerprint")
                 table = parquet.read(columns=columns)
+        except FileNotFoundError as error:
+            raise RunError(
+                f"{part} is not there any more: the run was changed or compacted while it was "
+                f"read; do this again"
+            ) from error
         except (pa.ArrowInvalid, OSError) as error:
             raise RunError(
                 f"{part} is damaged ({str(error).splitlines()[0]}): delete it, and embed again "
