@@ -58,6 +58,8 @@ def held(uri: str, say: Callable[[str], None], pace: Pace = PACE) -> Iterator[No
             try:
                 yield
             finally:
+                # Not by closing alone: a child that is being started has it open for a moment more.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
                 os.close(descriptor)
             return
     lease = _Lease(sources.join(uri, _REMOTE), pace)
