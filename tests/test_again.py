@@ -6,6 +6,7 @@ import csv
 import shutil
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import vidembed
@@ -59,6 +60,39 @@ def test_failures_are_tried_again_and_what_the_manifest_lost_goes_from_the_run_a
     collection = Collection(store, "videos")
     assert collection.lacking([*expected, a.stem]) == [a.stem]
     collection.close()
+
+
+def test_a_changed_source_is_done_again_in_parquet_and_in_milvus(
+    corpus, tmp_path, clip_folder, capsys
+):
+    a, b, c, *_ = sorted((corpus.parent / "videos").glob("*.mp4"))
+    mine = [tmp_path / "one.mp4", tmp_path / "two.mp4"]
+    for here, there in zip(mine, (a, b), strict=True):
+        shutil.copy(there, here)
+    manifest = write(tmp_path / "manifest.csv", mine)
+    store = str(tmp_path / "store.db")
+    options = {"out": str(tmp_path / "run"), "weights": clip_folder, "milvus": store}
+    vidembed.embed(manifest, **options)
+    before = vectors_of(options["out"])
+    shutil.copy(c, mine[1])
+    vidembed.embed(manifest, **options)
+    assert vectors_of(options["out"]) == before
+    report = vidembed.embed(manifest, redo_changed=True, **options)
+    assert "1 rows of" in capsys.readouterr().err
+    after = vectors_of(options["out"])
+    assert (after["one"], report.clips) == (before["one"], 2)
+    assert after["two"] != before["two"]
+    assert (report.milvus["rows"], report.milvus["error"]) == (2, None)
+    collection = Collection(store, "videos")
+    (hit, *_), *_ = collection.search(np.array([after["two"]], np.float32), 2)
+    collection.close()
+    assert hit["id"] == "two"
+    assert hit["score"] == pytest.approx(1.0, abs=1e-4)
+
+
+def vectors_of(out: str) -> dict[str, list[float]]:
+    table = Run.open(out).read(["video_id", "embedding"])
+    return dict(zip(table["video_id"].to_pylist(), table["embedding"].to_pylist(), strict=True))
 
 
 def test_a_second_job_into_the_same_run_is_refused_before_it_touches_anything(

@@ -84,6 +84,8 @@ def pixels(table: pa.Table) -> np.ndarray:
 def test_videos_become_clips_with_their_facts_and_metadata(videos, stage):
     table = decoded(stage(), rows(videos / "good.mp4", videos / "other.mp4"))
     first, second = table.drop_columns(["pixels"]).to_pylist()
+    there = (videos / "good.mp4").stat()
+    assert first.pop("source_state") == f"{there.st_size}-{there.st_mtime_ns}"
     assert first == {
         "id": "good",
         "video_id": "good",

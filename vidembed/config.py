@@ -195,6 +195,9 @@ class EmbedConfig(MilvusOptions):
     prune: bool = _option(
         False, "take out of the run, and of Milvus, what the manifest does not have any more"
     )
+    redo_changed: bool = _option(
+        False, "look at every source, and do those again that have changed since they were embedded"
+    )
     overwrite: bool = _option(False, "delete what an earlier run left in --out, and start anew")
     max_failures: MostFailures = _option(
         FailureLimit(None, 100.0), "N or P%: with more failed videos the exit code is 3"
@@ -223,8 +226,10 @@ class EmbedConfig(MilvusOptions):
                 f"--retry-failures {', '.join(sorted(unknown))}: expected all, or some of "
                 f"{', '.join(FAILURES)}"
             )
-        if self.prune and self.limit is not None:
-            raise ValueError("--prune takes the whole manifest, and --limit a part of it")
+        for name in ("prune", "redo_changed"):
+            if getattr(self, name) and self.limit is not None:
+                flag = "--" + name.replace("_", "-")
+                raise ValueError(f"{flag} takes the whole manifest, and --limit a part of it")
         collections: dict[str, str] = {}
         for choice in self.choices:
             other = collections.setdefault(self.alone(choice).collection, choice.name)

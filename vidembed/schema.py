@@ -42,6 +42,7 @@ _CLIP = [
 _VIDEO = [
     pa.field("duration_s", pa.float64()),
     pa.field("fps", pa.float64()),
+    pa.field("source_state", pa.string()),
 ]
 _FRAMES = [
     pa.field("frames", pa.int32()),

@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "absolute", "display_name", "exists", "fetch", "filesystem", "is_folder", "is_local", "join",
-    "list_folder", "local_path", "open_binary", "parent", "read_whole", "remove", "resolve",
-    "scheme", "shown", "walk_files", "write_whole",
+    "list_folder", "local_path", "open_binary", "parent", "read_whole", "remote_state", "remove",
+    "resolve", "scheme", "shown", "state", "walk_files", "write_whole",
 ]  # fmt: skip
 
 _CHUNK = 4 << 20
+_ANY_SIZE = 1 << 62
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -76,6 +77,28 @@ def _plainly(uri: str) -> Iterator[None]:
         if told.kind == "NotFound":
             raise FileNotFoundError(told.message) from error
         raise ConfigError(told.message) from error
+
+
+def state(uri: str, access: Access | None = None) -> str | None:
+    """What tells one state of a file from another: its size, and its ETag or the time of its last
+    change. None where nothing tells, or the file cannot be reached.
+    """
+    try:
+        if access is not None:
+            access.check(uri)
+        if is_local(uri):
+            found = os.stat(local_path(uri))
+            return f"{found.st_size}-{found.st_mtime_ns}"
+        remote = transport(uri, _ANY_SIZE, access)
+        part = patiently(lambda: remote.part(0, 1))
+    except Exception:  # noqa: BLE001 - fsspec back ends raise whatever their client library has
+        return None
+    return remote_state(part.size, part.version)
+
+
+def remote_state(size: int, version: str) -> str | None:
+    """As `state` has it, of an open remote file."""
+    return f"{size}-{version}" if version else None
 
 
 def exists(uri: str) -> bool:

@@ -93,7 +93,8 @@ def _decode(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
     samplings = [share.spec.sampling.kind for share in request.shares]
     visit = Visit.to(samplings, request.decoder, limits, request.access)
     found = visit.of(request.uri, fill)
-    return replace(found, effort=replace(found.effort, read_bytes=visit.fetched))
+    effort = replace(found.effort, read_bytes=visit.fetched)
+    return replace(found, effort=effort, source_state=visit.state)
 
 
 class _Part:

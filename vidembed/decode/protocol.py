@@ -85,13 +85,15 @@ class Effort:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """All clips of one video, those of each share of the request apart, or the failure that stands
-    for all of them. on_disk: in which of the two shared files their pixels are.
+    for all of them. on_disk: in which of the two shared files their pixels are. source_state: see
+    `sources.state`.
     """
 
     clips: tuple[tuple[ClipFacts, ...], ...] = ()
     segments: int = 0
     duration_s: float | None = None
     fps: float | None = None
+    source_state: str | None = None
     on_disk: bool = False
     effort: Effort = Effort()
     kind: str | None = None

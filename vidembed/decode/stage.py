@@ -195,6 +195,7 @@ class _Batch:
             "end_s": clip.end_s,
             "duration_s": answer.duration_s,
             "fps": answer.fps,
+            "source_state": answer.source_state,
         }
         for label, (clip, frames) in pieces.items():
             facts |= _owned(

@@ -172,13 +172,15 @@ class Visit:
     """How a video is opened, wherever it is.
 
     access: whose address it is; None where the user named it. thorough: see `open_video`; it takes
-    a local file. `fetched` counts the bytes that came from a remote source.
+    a local file. `fetched` counts the bytes that came from a remote source; `state` tells what was
+    there from what may be there later: see `sources.state`.
     """
 
     limits: Limits = field(default_factory=Limits)
     access: Access | None = None
     thorough: bool = False
     fetched: int = 0
+    state: str | None = None
 
     @classmethod
     def to(
@@ -201,6 +203,7 @@ class Visit:
         if sources.is_local(uri):
             if self.access is not None:
                 self.access.check(uri)
+            self.state = sources.state(uri)
             return self._local(sources.local_path(uri), use)
         if not self.thorough:
             try:
@@ -220,6 +223,7 @@ class Visit:
 
     def _in_place(self, uri: str, use: Callable[[Video], T]) -> T:
         with open_ranged(uri, max_bytes=self.limits.file_bytes, access=self.access) as file:
+            self.state = sources.remote_state(file.size, file.version)
             try:
                 with open_video(file.name, cast("IO[bytes]", file), self.limits) as video:
                     return use(video)
@@ -230,6 +234,8 @@ class Visit:
         with tempfile.TemporaryDirectory(prefix="vidembed-") as folder:
             suffix = os.path.splitext(sources.display_name(uri))[1]
             path = os.path.join(folder, "video" + suffix)
+            # Before it is copied: what comes in between is then seen as a change.
+            self.state = self.state or sources.state(uri, self.access)
             self.fetched += sources.fetch(uri, path, self.limits.file_bytes, self.access)
             try:
                 return self._local(path, use)

@@ -28,7 +28,7 @@ from vidembed.pipeline.pending import Pending
 from vidembed.pipeline.progress import Progress, say
 from vidembed.store import milvus
 from vidembed.store.done import settled, survey
-from vidembed.store.tidy import forget_failures, prune
+from vidembed.store.tidy import forget_failures, prune, take_out_changed
 from vidembed.write import WRITE_TASK, RunSink
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _embed(
     config: EmbedConfig, manifest: Manifest, access: Access, lanes: list[Lane]
 ) -> dict[str, RunReport]:
     out = sources.absolute(config.out)
-    taken = {lane.label: _tidy(config, manifest, lane) for lane in lanes}
+    taken = {lane.label: _tidy(config, manifest, access, lane) for lane in lanes}
     total = min(manifest.rows, config.limit or manifest.rows)
     before = {lane.label: survey(lane.run) for lane in lanes}
     for lane in lanes:
@@ -119,7 +119,7 @@ def _embed(
     return reports
 
 
-def _tidy(config: EmbedConfig, manifest: Manifest, lane: Lane) -> bool:
+def _tidy(config: EmbedConfig, manifest: Manifest, access: Access, lane: Lane) -> bool:
     """Take out of the run what is asked for; returns whether there was anything."""
     again = forget_failures(lane.run, config.retry_failures) if config.retry_failures else 0
     if again:
@@ -127,7 +127,15 @@ def _tidy(config: EmbedConfig, manifest: Manifest, lane: Lane) -> bool:
     gone = prune(lane.run, manifest.tables()) if config.prune else 0
     if gone:
         say(f"{gone:,} rows of {lane.run.uri} were taken out: the manifest does not have them")
-    return bool(again or gone)
+    changed = 0
+    if config.redo_changed:
+        found = take_out_changed(lane.run, manifest.tables(), access)
+        changed = found.changed
+        say(
+            f"{changed:,} rows of {lane.run.uri} are done again: their sources have changed; "
+            f"{found.unknown:,} videos cannot be compared"
+        )
+    return bool(again or gone or changed)
 
 
 def _statistics(watch: Any) -> Statistics | None:

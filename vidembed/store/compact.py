@@ -5,7 +5,7 @@ change places in one step of the file system: a listing has all of the old parts
 ones. A file system that cannot do this (NFS) is asked for two renames, and for that instant there
 is no folder. An object store can neither; there it is refused.
 
-    RUN/.compact/intent.json    which parts become which; written before anything changes place
+    RUN/.compact/intent.json    which parts become which; written before anything is noted
     RUN/.compact/new/           the new folder; after the exchange the old one
     RUN/.compact/before/        the old folder, where it took two renames
 """
@@ -85,6 +85,8 @@ def heal(run: Run) -> None:
             _move(hidden.new, run.path(kind))
         if set(intent["made"]) <= {stem(part) for part in run.parts(kind)}:
             _clean(run, kind, hidden, intent["merged"])
+        else:
+            _forget(run, kind, intent["made"])
     hidden.remove()
 
 
@@ -103,9 +105,9 @@ def _compact(run: Run, kind: str, part_bytes: int) -> None:
         if stem(part) not in merged:
             _link(part, os.path.join(hidden.new, os.path.basename(part)))
     intent = {"kind": kind, "made": sorted(made), "merged": merged}
-    _note_held(run, kind, made)
     _sync(hidden.new)
     sources.write_whole(hidden.intent_path, json.dumps(intent).encode())
+    _note_held(run, kind, made)
     _change_places(hidden.new, run.path(kind), hidden.before)
     _sync(sources.local_path(run.uri))
     _clean(run, kind, hidden, merged)
@@ -194,10 +196,16 @@ def _clean(run: Run, kind: str, hidden: _Hidden, merged: list[str]) -> None:
     if os.path.isdir(old):
         # Also a part that was committed after the listing, by a worker that outlived its driver.
         _move(old, run.path(kind), gone)
-    if kind == "embeddings":
-        for ledger in Ledger.every(run):
-            held = ledger.held()
-            ledger.forget((name, held[name]) for name in merged if name in held)
+    _forget(run, kind, merged)
+
+
+def _forget(run: Run, kind: str, names: Collection[str]) -> None:
+    """Parts that are not there are held by nobody."""
+    if kind != "embeddings":
+        return
+    for ledger in Ledger.every(run):
+        held = ledger.held()
+        ledger.forget((name, held[name]) for name in names if name in held)
 
 
 def _move(folder: str, into: str, without: Collection[str] = ()) -> None:

@@ -30,6 +30,7 @@ _BATCH_ROWS = 1000
 _MAX_ID = 1024
 _MAX_TEXT = 8192
 _PROPERTY = "vidembed."
+_ONLY_IN_PARQUET = ("source_state",)
 _BULK = _PROPERTY + "bulk"
 _INDEX_PARAMS: dict[str, dict[str, int]] = {
     "IVF_FLAT": {"nlist": 1024},
@@ -314,6 +315,8 @@ def _fields(spec: CollectionSpec) -> list[tuple[str, Any, dict[str, Any]]]:
     vector = DataType.FLOAT16_VECTOR if spec.vector_type == "float16" else DataType.FLOAT_VECTOR
     fields: list[tuple[str, Any, dict[str, Any]]] = []
     for each in schema.embeddings(spec.dim, pa.schema([])):
+        if each.name in _ONLY_IN_PARQUET:
+            continue
         if each.name == "embedding":
             fields.append((each.name, vector, {"dim": spec.dim}))
             continue
@@ -353,7 +356,7 @@ def _records(rows: pa.Table, typed: Mapping[str, str]) -> list[dict[str, Any]]:
     dynamic = [name for name in metadata if name not in typed]
     records: list[dict[str, Any]] = []
     for row, vector in zip(rows.drop_columns(["embedding"]).to_pylist(), matrix, strict=True):
-        record = {k: v for k, v in row.items() if k not in metadata}
+        record = {k: v for k, v in row.items() if k not in metadata and k not in _ONLY_IN_PARQUET}
         # The dynamic field is JSON: what is null is left out, what JSON has no word for is text.
         record |= {k: json_value(row[k]) for k in dynamic if row[k] is not None}
         record |= {k: _field_value(row, k, typed[k]) for k in own}

@@ -158,6 +158,8 @@ class Run:
         if not len(table):
             return None
         table = table.sort_by(key).replace_schema_metadata(self._file_metadata())
+        # What is done again by a later call is another part: collections may hold the earlier one.
+        salt = salt or str(self.record.get("attempt") or "")
         name = "\0".join([*table[key].to_pylist(), salt] if salt else table[key].to_pylist())
         digest = hashlib.sha256(name.encode()).hexdigest()[:20]
         uri = self.path(kind, f"part-{digest}.parquet")
