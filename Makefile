@@ -27,7 +27,7 @@ quickstart: $(VENV)/.base
 	$(BIN)/vidembed quickstart --out quickstart
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
