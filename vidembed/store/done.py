@@ -115,7 +115,7 @@ def remaining(rows: pa.Table, done: Mapping[str, Done]) -> pa.Table:
 def survey(run: Run) -> Done:
     """Read the ids of every committed row; nothing else of the parts is read.
 
-    Memory is some 50 bytes a row, and 16 a video when it returns.
+    Memory is some 60 bytes a row, and 16 a video when it returns.
     """
     hashes: list[NDArray[np.uint64]] = []
     cut = _Segments()
