@@ -112,7 +112,10 @@ def show_evaluation(evaluation: Evaluation) -> None:
     for name in columns:
         table.add_column(name, justify="right")
     for direction, values in directions.items():
-        table.add_row(direction.replace("_to_", "→").replace("_", ", "), *(_number(values[c]) for c in columns))
+        table.add_row(
+            direction.replace("_to_", "→").replace("_", ", "),
+            *(_number(values[c]) for c in columns),
+        )
     console().print(table)
     if left_out := evaluation.result["left_out"]:
         print(f"{left_out:,} queries left out: they are empty, or their videos are not in the run")
@@ -197,6 +200,7 @@ def _one_encoder(row: Entry) -> None:
         "source": row.source,
         "weights": row.obtain,
         "published": row.published,
+        "notes": "\n".join(row.notes),
     }
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in facts.items():
