@@ -6,7 +6,7 @@ Several encoders go through it together: one decoding, an encode stage each, a r
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -19,7 +19,7 @@ from vidembed.clips import Segmentation
 from vidembed.decode.limits import Limits
 from vidembed.decode.stage import Decode, DecodeSettings
 from vidembed.encode.stage import Encode, EncodeSettings
-from vidembed.errors import RunError
+from vidembed.errors import ConfigError, RunError
 from vidembed.manifest import Columns, Manifest, open_manifest
 from vidembed.pipeline import cluster, monitor, summary
 from vidembed.pipeline.follow import Follower, following
@@ -94,7 +94,7 @@ def _embed(
             watch = monitor.start(lane.label for lane in lacking)
             targets = follower.targets if follower else {}
             flow = _Flow(config, lacking, manifest.metadata, access, watch, pending.rows, targets)
-            with _progress(config, pending.rows, watch, follower):
+            with _at_work(), _progress(config, pending.rows, watch, follower):
                 for window in pending.windows(lane.label for lane in lacking):
                     flow.run(window)
             statistics = _statistics(watch)
@@ -117,6 +117,17 @@ def _embed(
             lane, counts, after[label], statistics, projected.get(label)
         )
     return reports
+
+
+@contextmanager
+def _at_work() -> Iterator[None]:
+    """What was fine when it was checked and fails now (a store that has gone away) has failed the
+    job: it is no matter of words any more.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        raise RunError(str(error)) from error
 
 
 def _tidy(config: EmbedConfig, manifest: Manifest, access: Access, lane: Lane) -> bool:

@@ -203,10 +203,7 @@ class Run:
                 f"read; do this again"
             ) from error
         except (pa.ArrowInvalid, OSError) as error:
-            raise RunError(
-                f"{part} is damaged ({str(error).splitlines()[0]}): delete it, and embed again "
-                f"into the same --out to redo its videos"
-            ) from error
+            raise _damaged(part, error) from error
         if marked is not None and marked.decode() != self.fingerprint:
             raise RunMismatchError(
                 f"{part} holds vectors of another encoder (fingerprint {marked.decode()}, this run "
@@ -216,8 +213,11 @@ class Run:
 
     def schema_of(self, part: str) -> pa.Schema:
         """The columns of a part, without its rows."""
-        with sources.open_binary(part) as file:
-            return pq.read_schema(file)
+        try:
+            with sources.open_binary(part) as file:
+                return pq.read_schema(file)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _damaged(part, error) from error
 
     def vectors(self) -> np.ndarray[Any, np.dtype[np.float32]]:
         """All vectors, float32 [rows, dim], in the order of `read`."""
@@ -256,6 +256,13 @@ def _record(uri: str) -> dict[str, Any] | None:
     except ValueError as error:
         raise ConfigError(f"{where} is not valid JSON: {error}") from error
     return record
+
+
+def _damaged(part: str, error: Exception) -> RunError:
+    return RunError(
+        f"{part} is damaged ({str(error).splitlines()[0]}): delete it, and embed again into the "
+        f"same --out to redo its videos"
+    )
 
 
 def _refuse_foreign(uri: str) -> None:
