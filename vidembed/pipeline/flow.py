@@ -44,7 +44,11 @@ if TYPE_CHECKING:
     from vidembed.store.target import Target
 
 _MOST_ROWS_PER_BLOCK = 16
-_ROWS_PER_PART = 2048
+# Of a part. Large files read well; small ones lose less to a kill, which is why a job of fewer
+# videos makes parts of a sixteenth of them.
+_PART_BYTES = 16 << 20
+_ROW_BYTES = 400
+_PARTS = 16
 _BATCH_BYTES = 256 << 20
 # Restarts of an actor that died. Ray's own default is for ever: an encoder that a node cannot hold
 # would be restarted until somebody looks. Its work is not counted besides: while nobody knows yet
@@ -212,7 +216,7 @@ class _Flow:
         ]
         self._tally = monitor.RayTally(watch)
         self._block = rows_per_block(pending, self._pools)
-        rows = max(8, min(_ROWS_PER_PART, pending // 16))
+        rows = rows_per_part(pending, [lane.spec.dim for lane in lanes])
         runs = {lane.label: lane.run for lane in lanes}
         self._sink = RunSink(runs, rows, self._tally, targets)
 
@@ -254,6 +258,12 @@ def _pool(least: int, most: int) -> ray.data.ActorPoolStrategy:
 def rows_per_block(pending: int, pools: Pools) -> int:
     """Videos a block: few enough that every decode actor gets several blocks."""
     return max(1, min(_MOST_ROWS_PER_BLOCK, pending // (8 * pools.decode.most)))
+
+
+def rows_per_part(pending: int, dims: Iterable[int]) -> int:
+    """Clips a part: what makes 16 MB of the widest vectors, or less where a job has less to do."""
+    full = _PART_BYTES // (4 * max(dims) + _ROW_BYTES)
+    return max(8, min(full, pending // _PARTS))
 
 
 def batch_rows(wanted: int, clips: Iterable[ClipSpec]) -> int:
