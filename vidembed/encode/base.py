@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -33,7 +34,7 @@ def no_gradients(function: F) -> F:
     return torch.inference_mode()(function)
 
 
-class LoadedEncoder:
+class LoadedEncoder(ABC):
     """The part of `vidembed.encode.spec.Encoder` that does not depend on the network.
 
     A network is added with `clip_vectors`, and `text_vectors` where it reads texts. mean, std: per
@@ -54,15 +55,15 @@ class LoadedEncoder:
         self._mean = torch.tensor(mean, device=device).view(3, 1, 1)
         self._std = torch.tensor(std, device=device).view(3, 1, 1)
 
+    @abstractmethod
     def clip_vectors(self, frames: NDArray[Any], valid: Sequence[int]) -> torch.Tensor:
         """Prepared frames [n, frames, crop, crop, 3], 0 to 255, to vectors [n, dim]; they need not
         have unit length yet.
         """
-        raise NotImplementedError
 
     def text_vectors(self, texts: Sequence[str]) -> torch.Tensor:
         """Texts to vectors [n, dim]; they need not have unit length yet."""
-        raise NotImplementedError
+        raise ValueError(f"{self.spec.name} has no text tower: it encodes videos only")
 
     @no_gradients
     def encode_video(
