@@ -152,7 +152,7 @@ def test_a_yaml_file_that_is_not_there_is_refused(tmp_path, run):
         ("evaluate {tmp} --queries q.csv", "is no run: it has no run.json"),
         ("load {tmp} --milvus {tmp}/x.db", "is no run: it has no run.json"),
         ("search x --run {tmp}", "is no run: it has no run.json"),
-        ("search", "give a text, or --video FILE"),
+        ("search", "give one of a text, --video FILE and --id ID"),
         ("encoders resnet", "no encoder 'resnet'; there are: "),
         ("nonsense", "nonsense"),
     ],

@@ -118,6 +118,6 @@ def test_a_range_of_actors_is_written_as_it_is_read():
 
 
 def test_a_search_asks_one_thing_in_one_place():
-    with pytest.raises(ConfigError, match="give a text, or --video FILE"):
+    with pytest.raises(ConfigError, match="give one of a text, --video FILE and --id ID"):
         SearchConfig.make({"run": "r"})
     assert SearchConfig.make({"text": "x", "run": "r", "json": True}).as_json

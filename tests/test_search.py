@@ -80,8 +80,8 @@ def test_a_query_video_that_cannot_be_decoded_is_named(tmp_path, run):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "give a text, or --video FILE"),
-        ({"text": "x", "video": "y.mp4"}, "give a text, or --video FILE"),
+        ({}, "give one of a text, --video FILE and --id ID"),
+        ({"text": "x", "video": "y.mp4"}, "give one of a text, --video FILE and --id ID"),
         ({"text": "x", "run": None}, "give --run RUN, or --milvus URI"),
         ({"text": "x", "milvus": "x.db"}, "give --run RUN, or --milvus URI"),
         ({"text": "x", "top": 0}, "--top: "),

@@ -28,12 +28,15 @@ class Command:
 
 
 COMMANDS = {
-    "embed": Command(config.EmbedConfig, "vidembed.commands:embed"),
-    "load": Command(config.LoadConfig, "vidembed.commands:load"),
-    "compact": Command(config.CompactConfig, "vidembed.commands:compact"),
-    "evaluate": Command(config.EvaluateConfig, "vidembed.commands:evaluate"),
-    "search": Command(config.SearchConfig, "vidembed.commands:search"),
-    "encoders": Command(config.EncodersConfig, "vidembed.commands:encoders"),
+    "embed": Command(config.EmbedConfig, "vidembed.commands.runs:embed"),
+    "load": Command(config.LoadConfig, "vidembed.commands.runs:load"),
+    "compact": Command(config.CompactConfig, "vidembed.commands.runs:compact"),
+    "evaluate": Command(config.EvaluateConfig, "vidembed.commands.evaluate:evaluate"),
+    "compare": Command(config.CompareConfig, "vidembed.commands.evaluate:compare"),
+    "search": Command(config.SearchConfig, "vidembed.commands.search:search"),
+    "similarity": Command(config.SimilarityConfig, "vidembed.commands.search:similarity"),
+    "app": Command(config.AppConfig, "vidembed.app:app"),
+    "encoders": Command(config.EncodersConfig, "vidembed.commands.encoders:encoders"),
     "quickstart": Command(config.QuickstartConfig, "vidembed.quickstart:quickstart"),
     "doctor": Command(config.DoctorConfig, "vidembed.doctor:doctor"),
 }

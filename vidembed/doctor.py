@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vidembed import commands, sources
+from vidembed import sources
+from vidembed.commands.console import console
 from vidembed.errors import VidembedError
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ def doctor(options: DoctorConfig) -> int:
     """Print a line for each thing looked at. Exit code 1 where something is broken."""
     findings = list(examine(options))
     marks = {"ok": "ok    ", "lacks": "lacks ", "broken": "BROKEN"}
-    console = commands.console()
+    out = console()
     for finding in findings:
-        console.print(f"{marks[finding.state]}  {finding.what:<12} {finding.found}", markup=False)
+        out.print(f"{marks[finding.state]}  {finding.what:<12} {finding.found}", markup=False)
         if finding.mend:
-            console.print(f"{'':22}{finding.mend}", markup=False)
+            out.print(f"{'':22}{finding.mend}", markup=False)
     broken = sum(f.state == "broken" for f in findings)
     print(f"\n{broken} broken, {sum(f.state == 'lacks' for f in findings)} lacking")
     return 1 if broken else 0

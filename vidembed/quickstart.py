@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidembed import commands, sources
+from vidembed import sources
+from vidembed.commands.evaluate import show_evaluation
+from vidembed.commands.runs import show_report
+from vidembed.commands.search import show_hits
 from vidembed.config import EmbedConfig, EvaluateConfig, SearchConfig
 from vidembed.evaluation import evaluate
 from vidembed.pipeline.flow import embed
@@ -39,10 +42,10 @@ def quickstart(options: QuickstartConfig) -> int:
             progress=options.progress,
         )
     ).values()
-    commands.show_report(report)
+    show_report(report)
     text, video = _example(manifest)
     _say(f"3. Searching the Milvus collection for “{text}”")
-    commands.show_hits(
+    show_hits(
         search(
             SearchConfig.make(
                 {"text": text, "milvus": database, "collection": _COLLECTION, "top": 5}
@@ -50,10 +53,10 @@ def quickstart(options: QuickstartConfig) -> int:
         )
     )
     _say(f"4. Searching the run for videos like {video}")
-    commands.show_hits(search(SearchConfig.make({"video": video, "run": run, "top": 3})))
+    show_hits(search(SearchConfig.make({"video": video, "run": run, "top": 3})))
     _say("5. Scoring: each caption is a query, its video the one right answer")
     evaluation = evaluate(EvaluateConfig(run=run, queries=manifest))
-    commands.show_evaluation(evaluation)
+    show_evaluation(evaluation)
     _say("Next")
     print(f'  vidembed search "a red circle moving left" --run {run}')
     print(f"  open {run}/report.html")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
-from vidembed import report_html, sources
+from vidembed import sources
 from vidembed._version import __version__
+from vidembed.pages import report as report_page
 from vidembed.report import RunReport, Statistics, bottleneck, stages_of, timeline
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def finish(
     )
     if worked or projected or not sources.exists(run.path("report.json")):
         sources.write_whole(run.path("report.json"), report.json().encode())
-    page = report_html.render(report, statistics.thumbnails)
+    page = report_page.render(report, statistics.thumbnails)
     if worked or not sources.exists(run.path("report.html")):
         sources.write_whole(run.path("report.html"), page.encode())
     return report

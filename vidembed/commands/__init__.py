@@ -1,0 +1,1 @@
+"""What each command prints: tables for people on standard output, one fact a line elsewhere."""

@@ -1,0 +1,31 @@
+"""Every option, described once: the command line, a YAML file and Python are three faces of this.
+
+A field's name is its flag (`segment_seconds` is `--segment-seconds`), its YAML key and its keyword
+argument. A secret is never an option: its environment variable is named in the description.
+"""
+
+from vidembed.amounts import ActorRange, FailureLimit
+from vidembed.config.base import Config
+from vidembed.config.embed import CompactConfig, EmbedConfig
+from vidembed.config.evaluate import CompareConfig, EvaluateConfig
+from vidembed.config.milvus import LoadConfig, MilvusOptions
+from vidembed.config.search import AppConfig, SearchConfig, SimilarityConfig
+from vidembed.config.tools import DoctorConfig, EncodersConfig, QuickstartConfig
+
+__all__ = [
+    "ActorRange",
+    "AppConfig",
+    "CompactConfig",
+    "CompareConfig",
+    "Config",
+    "DoctorConfig",
+    "EmbedConfig",
+    "EncodersConfig",
+    "EvaluateConfig",
+    "FailureLimit",
+    "LoadConfig",
+    "MilvusOptions",
+    "QuickstartConfig",
+    "SearchConfig",
+    "SimilarityConfig",
+]

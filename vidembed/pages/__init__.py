@@ -1,0 +1,1 @@
+"""Self-contained HTML pages, readable without a network."""
