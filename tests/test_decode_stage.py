@@ -18,6 +18,7 @@ from vidembed.access import Access
 from vidembed.clips import ClipSpec, Resize, Sampling, Segmentation
 from vidembed.decode.limits import Limits
 from vidembed.decode.stage import Decode, DecodeSettings
+from vidembed.labels import ALONE
 from vidembed.store.done import SKIP
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def stage():
     made = []
 
     def make(tally=None, spec=SPEC, **settings) -> Decode:
-        given = {"specs": {schema.ALONE: spec}, "metadata": METADATA} | settings
+        given = {"specs": {ALONE: spec}, "metadata": METADATA} | settings
         stage = Decode(DecodeSettings(**given), *([tally] if tally else []))
         made.append(stage)
         return stage
@@ -73,7 +74,7 @@ def rows(*uris, **columns) -> pa.Table:
 def decoded(stage: Decode, table: pa.Table) -> pa.Table:
     tables = list(stage(table))
     for each in tables:
-        assert each.schema.equals(schema.clips({schema.ALONE: SPEC.tensor}, METADATA))
+        assert each.schema.equals(schema.clips({ALONE: SPEC.tensor}, METADATA))
     return pa.concat_tables(tables)
 
 

@@ -11,6 +11,7 @@ from tests.helpers import checkpoints as make
 from vidembed import schema
 from vidembed.encode import registry
 from vidembed.encode.stage import Encode, EncodeSettings
+from vidembed.labels import ALONE
 
 METADATA = pa.schema([pa.field("caption", pa.string())])
 
@@ -33,7 +34,7 @@ def stage(spec):
 
 def clips(spec, rows: list[dict]) -> pa.Table:
     """A table as decode makes it; `pixels` None is a failure."""
-    wanted = schema.clips({schema.ALONE: spec.clip.tensor}, METADATA)
+    wanted = schema.clips({ALONE: spec.clip.tensor}, METADATA)
     arrays = []
     for field in wanted:
         if field.name == "pixels":

@@ -16,6 +16,7 @@ import pytest
 from tests.helpers.runs import METADATA, bad, good, record, vectors, write_run
 from vidembed import schema, sources
 from vidembed.errors import ConfigError, RunError, RunMismatchError
+from vidembed.labels import ALONE
 from vidembed.store import done as finished
 from vidembed.store.done import settled, survey
 from vidembed.store.run import Run, delete_run
@@ -35,7 +36,7 @@ def manifest(*videos: str) -> pa.Table:
 
 
 def remaining(run: Run, *videos: str) -> dict[str, list[int]]:
-    left = finished.remaining(manifest(*videos), {schema.ALONE: survey(run)})
+    left = finished.remaining(manifest(*videos), {ALONE: survey(run)})
     return dict(zip(left["video_id"].to_pylist(), left["skip"].to_pylist(), strict=True))
 
 

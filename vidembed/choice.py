@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from vidembed.schema import ALONE
+from vidembed.labels import ALONE
 
 
 def one_or_several(value: object) -> object:

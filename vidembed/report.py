@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vidembed.schema import ALONE
+from vidembed.labels import ALONE
 from vidembed.tally import encode_stage
 
 if TYPE_CHECKING:

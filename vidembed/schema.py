@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vidembed.labels import ALONE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-ALONE = ""
-"""The label of an encoder that is the only one."""
 
 MANIFEST = pa.schema(
     [

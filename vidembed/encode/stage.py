@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from vidembed import schema
 from vidembed.encode import registry
+from vidembed.labels import ALONE
 from vidembed.tally import Event, Tally, encode_stage, silent
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class EncodeSettings:
     """
 
     spec: EncoderSpec
-    label: str = schema.ALONE
+    label: str = ALONE
     device: Device = "auto"
     dtype: Dtype = "auto"
     threads: int = 0

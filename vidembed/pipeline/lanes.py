@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from vidembed import sources
 from vidembed.encode import registry
 from vidembed.errors import ConfigError
+from vidembed.labels import ALONE
 from vidembed.pipeline import summary
 from vidembed.pipeline.progress import say
-from vidembed.schema import ALONE
 from vidembed.store.compact import heal
 from vidembed.store.lease import held
 from vidembed.store.run import Run, delete_run

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from vidembed.labels import ALONE
 from vidembed.report import Statistics, bottleneck
-from vidembed.schema import ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
