@@ -187,7 +187,7 @@ def test_a_server_that_does_not_answer_is_named(monkeypatch):
 
 def projection(run: Run, uri: str, **spec) -> Projection:
     options = LoadConfig.make({"run": run.uri, "milvus": uri, **spec})
-    return Projection.begin(run, uri, collection_spec(run, options))
+    return Projection.begin(run, uri, collection_spec(run, options, options.collection))
 
 
 def test_what_a_run_has_is_projected_once(tmp_path, uri, opened):

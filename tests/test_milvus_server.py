@@ -62,7 +62,7 @@ def collection(milvus, opened, request):
 
 def projection(run, uri, **options) -> Projection:
     config = LoadConfig.make({"run": run.uri, "milvus": uri, **options})
-    return Projection.begin(run, uri, collection_spec(run, config))
+    return Projection.begin(run, uri, collection_spec(run, config, config.collection))
 
 
 @pytest.mark.parametrize(
@@ -136,6 +136,7 @@ def test_fields_come_from_the_manifest_s_columns_and_others_are_refused(milvus, 
     spec = collection_spec(
         run,
         LoadConfig.make({"run": run.uri, "milvus": milvus.uri, "partition_key": "caption"}),
+        "videos",
     )
     assert spec.columns == {"caption": "VARCHAR"}
     with pytest.raises(ConfigError, match="no column 'topic'; it has caption"):

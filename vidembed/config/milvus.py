@@ -18,13 +18,9 @@ from vidembed.config.base import (
 )
 
 
-class MilvusOptions(Config):
-    milvus: str | None = option(
-        None,
-        "where vectors go besides Parquet: a path ending in .db (Milvus Lite) or "
-        "http://host:19530; the token is read from MILVUS_TOKEN",
-    )
-    collection: str = option("videos", "the Milvus collection", pattern=COLLECTION)
+class CollectionOptions(Config):
+    """What a new collection is like."""
+
     index: Index = option("AUTOINDEX", "the index that a new collection gets")
     metric: Metric | None = option(None, "the index's metric [default: the encoder's own]")
     index_params: Parameters = option(
@@ -44,11 +40,16 @@ class MilvusOptions(Config):
     )
 
 
-class LoadConfig(MilvusOptions):
-    """Project a run's vectors into Milvus; what is there already is not sent again."""
+class MilvusOptions(CollectionOptions):
+    milvus: str | None = option(
+        None,
+        "where vectors go besides Parquet: a path ending in .db (Milvus Lite) or "
+        "http://host:19530; the token is read from MILVUS_TOKEN",
+    )
+    collection: str = option("videos", "the Milvus collection", pattern=COLLECTION)
 
-    run: str = positional("a run directory, local or s3://")
-    milvus: str = option(..., "a path ending in .db (Milvus Lite) or http://host:19530")
+
+class BulkOptions(Config):
     bulk: bool = option(
         False, "into a new collection, by Milvus's own import of files; needs a server and --stage"
     )
@@ -64,3 +65,10 @@ class LoadConfig(MilvusOptions):
         if self.bulk != (self.stage is not None):
             raise ValueError("--bulk and --stage need each other")
         return self
+
+
+class LoadConfig(MilvusOptions, BulkOptions):
+    """Project a run's vectors into Milvus; what is there already is not sent again."""
+
+    run: str = positional("a run directory, local or s3://")
+    milvus: str = option(..., "a path ending in .db (Milvus Lite) or http://host:19530")

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from vidembed import schema, sources
 from vidembed.errors import ConfigError, RunError
-from vidembed.store.milvus import json_value, longest, no_value
+from vidembed.store.milvus_rows import json_value, longest, no_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import datetime
-import json
+import copy
 import re
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-
-from vidembed import schema
-from vidembed.errors import ConfigError, RunError, RunMismatchError
+from vidembed.errors import ConfigError, RunMismatchError
 from vidembed.store.milvus_calls import Asking, check_uri, connect, disconnect, is_lite
+from vidembed.store.milvus_index import IndexFacts, index_facts
+from vidembed.store.milvus_rows import fields_of, records
+from vidembed.store.milvus_search import Searching
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 __all__ = ["Collection", "CollectionSpec", "check_uri", "is_lite"]
@@ -27,10 +27,7 @@ __all__ = ["Collection", "CollectionSpec", "check_uri", "is_lite"]
 _BATCH_BYTES = 16 << 20
 # Milvus Lite takes long over more rows than these at once; keys are asked for in as many.
 _BATCH_ROWS = 1000
-_MAX_ID = 1024
-_MAX_TEXT = 8192
 _PROPERTY = "vidembed."
-_ONLY_IN_PARQUET = ("source_state",)
 _BULK = _PROPERTY + "bulk"
 _INDEX_PARAMS: dict[str, dict[str, int]] = {
     "IVF_FLAT": {"nlist": 1024},
@@ -82,6 +79,7 @@ class Collection:
         self._ask.patience_s = patience_s
         self._client = self._ask.client
         self._fields: dict[str, Any] = {}
+        self._searching = Searching(self)
 
     @property
     def is_lite(self) -> bool:
@@ -99,6 +97,20 @@ class Collection:
     def close(self) -> None:
         """Disconnect; Milvus Lite gives its folder free for other processes."""
         disconnect(self._ask)
+
+    def current(self) -> Collection:
+        """The collection that an alias means now, on the same connection; itself, where it is no
+        alias.
+
+        A search that goes by an alias may be answered from two collections: Milvus 2.3 looks the
+        alias up once for the nearest rows and once more for their fields.
+        """
+        name = str(self._described()["collection_name"])
+        if name == self.name:
+            return self
+        found = copy.copy(self)
+        found.name, found._fields, found._searching = name, {}, Searching(found)
+        return found
 
     def exists(self) -> bool:
         return bool(self._ask(lambda: self._client.has_collection(self.name, **self._call)))
@@ -135,6 +147,11 @@ class Collection:
         if not self.exists():
             self.create(spec)
             return
+        if (behind := self.current().name) != self.name:
+            raise ConfigError(
+                f"{self.name!r} in {self.uri} is an alias, of {behind}: `vidembed reindex` writes "
+                f"what stands behind it; name another --collection"
+            )
         made = self.made_for()
         if self.bulk_token():
             raise ConfigError(
@@ -182,7 +199,7 @@ class Collection:
         """Make the collection, which is not there. Raises ConfigError for what Milvus lacks."""
         self._refuse_what_it_lacks(spec)
         layout = self._client.create_schema(auto_id=False, enable_dynamic_field=True)
-        for name, kind, params in _fields(spec):
+        for name, kind, params in fields_of(spec):
             layout.add_field(name, kind, **params)
         index = self._client.prepare_index_params()
         index.add_index(
@@ -232,8 +249,8 @@ class Collection:
         width = max(1, rows.nbytes // max(1, len(rows)))
         step = max(1, min(_BATCH_BYTES // width, _BATCH_ROWS if self.is_lite else 10 * _BATCH_ROWS))
         for at in range(0, len(rows), step):
-            records = _records(rows.slice(at, step), typed)
-            self._ask(partial(self._client.upsert, self.name, records, **self._call))
+            some = records(rows.slice(at, step), typed)
+            self._ask(partial(self._client.upsert, self.name, some, **self._call))
         return len(rows)
 
     def delete(self, ids: Sequence[str]) -> None:
@@ -245,7 +262,7 @@ class Collection:
     def lacking(self, ids: Sequence[str]) -> list[str]:
         """Those of these keys that the collection does not have."""
         found: set[str] = set()
-        self._load()
+        self.load()
         for at in range(0, len(ids), _BATCH_ROWS):
             some = list(ids[at : at + _BATCH_ROWS])
             rows = self._ask(
@@ -256,7 +273,7 @@ class Collection:
 
     def count(self) -> int:
         """Rows that a search would see, deleted ones left out."""
-        self._load()
+        self.load()
         found = self._ask(
             lambda: self._client.query(
                 self.name, filter="", output_fields=["count(*)"], **self._call
@@ -264,24 +281,73 @@ class Collection:
         )
         return int(found[0]["count(*)"])
 
-    def search(self, vectors: NDArray[np.float32], top: int) -> list[list[dict[str, Any]]]:
-        """The `top` nearest rows of each vector [n, dim], best first: fields and `score`."""
-        self._load()
-        half = self.fields()["embedding"] == "FLOAT16_VECTOR"
-        data = list(vectors.astype(np.float16) if half else vectors)
-        answers = self._ask(
-            lambda: self._client.search(
-                self.name, data=data, limit=top, output_fields=["*"], **self._call
-            )
+    def search(
+        self,
+        vectors: NDArray[np.float32],
+        top: int,
+        *,
+        filter: str = "",  # noqa: A002
+        params: Mapping[str, Any] | None = None,
+        group_by: str | None = None,
+        fields: Sequence[str] | None = None,
+        consistency: str | None = None,
+    ) -> list[list[dict[str, Any]]]:
+        """The `top` nearest rows of each vector [n, dim], best first: fields, `id` and `score`, the
+        collection's own measure. Fewer where there are not so many, or an index gives back
+        no more.
+
+        filter: see docs/filters.md; params: of the index, as {"ef": 128}; group_by: a field of
+        which each value comes once, with its best row; fields: which to bring, by default all but
+        the vector; consistency: `Strong` waits for all that was written before, up to 0.2 s on a
+        server, and is a collection's own; `Eventually` does not. Raises ConfigError for a filter or
+        parameters that the collection does not take.
+        """
+        return self._searching.search(
+            vectors,
+            top,
+            filter=filter,
+            params=params,
+            group_by=group_by,
+            fields=fields,
+            consistency=consistency,
         )
-        return [[_hit(hit) for hit in hits] for hits in answers]
+
+    def get(
+        self,
+        ids: Sequence[str],
+        fields: Sequence[str] | None = None,
+        *,
+        consistency: str | None = None,
+    ) -> list[dict[str, Any] | None]:
+        """The row of each key, None where there is none. fields: which to bring, by default all but
+        the vector; `embedding` comes as float32 [dim]. consistency: see `search`.
+        """
+        return self._searching.get(ids, fields, consistency)
+
+    def columns(self) -> list[str]:
+        """The names of the metadata, as the first rows have it."""
+        return self._searching.columns()
+
+    def index_facts(self) -> IndexFacts:
+        """The index's kind, metric and parameters, as far as the server tells, and the rows."""
+        return index_facts(self)
+
+    def flush(self) -> None:
+        """Have what was written become segments that are not written to any more."""
+        self._ask(lambda: self._client.flush(self.name, **self._call))
 
     def refresh(self) -> None:
-        """Have searches see what was imported while the collection was loaded."""
-        self._load()
+        """Have searches see what was imported, or indexed, while the collection was loaded."""
+        if self.is_lite:
+            # It waits for what never comes where it is asked for the other.
+            self._ask(lambda: self._client.release_collection(self.name, **self._call))
+            self.load()
+            return
+        self.load()
         self._ask(lambda: self._client.refresh_load(self.name, **self._call))
 
-    def _load(self) -> None:
+    def load(self) -> None:
+        """Have it answer."""
         # A collection is released by a restart of Lite; to load one that is loaded costs nothing.
         self._ask(lambda: self._client.load_collection(self.name, **self._call))
 
@@ -298,95 +364,7 @@ class Collection:
             self._fields = {each["name"]: each["type"].name for each in fields}
         return self._fields
 
-
-def longest(name: str) -> int:
-    """Bytes that a field of text holds."""
-    return _MAX_ID if name in ("id", "video_id") else _MAX_TEXT
-
-
-def _fields(spec: CollectionSpec) -> list[tuple[str, Any, dict[str, Any]]]:
-    from pymilvus import DataType
-
-    kinds = {
-        pa.string(): DataType.VARCHAR,
-        pa.int32(): DataType.INT32,
-        pa.float64(): DataType.DOUBLE,
-    }
-    vector = DataType.FLOAT16_VECTOR if spec.vector_type == "float16" else DataType.FLOAT_VECTOR
-    fields: list[tuple[str, Any, dict[str, Any]]] = []
-    for each in schema.embeddings(spec.dim, pa.schema([])):
-        if each.name in _ONLY_IN_PARQUET:
-            continue
-        if each.name == "embedding":
-            fields.append((each.name, vector, {"dim": spec.dim}))
-            continue
-        is_text = each.type == pa.string()
-        params: dict[str, Any] = {"max_length": longest(each.name)} if is_text else {}
-        if each.name == "id":
-            params["is_primary"] = True
-        fields.append((each.name, kinds[each.type], params))
-    for name, kind in spec.columns.items():
-        params = {"max_length": _MAX_TEXT} if kind == "VARCHAR" else {}
-        if name == spec.partition_key:
-            params["is_partition_key"] = True
-        fields.append((name, getattr(DataType, kind), params))
-    return fields
-
-
-def column_type(kind: pa.DataType) -> str | None:
-    """The type of a field of its own for a metadata column; None where there is none."""
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return "VARCHAR"
-    if pa.types.is_integer(kind):
-        return "INT64"
-    if pa.types.is_floating(kind):
-        return "DOUBLE"
-    return "BOOL" if pa.types.is_boolean(kind) else None
-
-
-def _records(rows: pa.Table, typed: Mapping[str, str]) -> list[dict[str, Any]]:
-    metadata = schema.metadata_of(rows.schema).names
-    vectors = rows["embedding"].combine_chunks()
-    if isinstance(vectors, pa.ChunkedArray):
-        vectors = pa.concat_arrays(vectors.chunks)
-    matrix = vectors.flatten().to_numpy().reshape(len(rows), -1)
-    if typed["embedding"] == "FLOAT16_VECTOR":
-        matrix = matrix.astype(np.float16)
-    own = [name for name in metadata if name in typed]
-    dynamic = [name for name in metadata if name not in typed]
-    records: list[dict[str, Any]] = []
-    for row, vector in zip(rows.drop_columns(["embedding"]).to_pylist(), matrix, strict=True):
-        record = {k: v for k, v in row.items() if k not in metadata and k not in _ONLY_IN_PARQUET}
-        # The dynamic field is JSON: what is null is left out, what JSON has no word for is text.
-        record |= {k: json_value(row[k]) for k in dynamic if row[k] is not None}
-        record |= {k: _field_value(row, k, typed[k]) for k in own}
-        record["embedding"] = vector
-        records.append(record)
-    return records
-
-
-def _field_value(row: dict[str, Any], name: str, kind: str) -> Any:
-    if row[name] is None:
-        if kind == "VARCHAR":
-            return ""
-        raise no_value(row["id"], name, kind)
-    return row[name]
-
-
-def no_value(row: str, name: str, kind: str) -> RunError:
-    return RunError(
-        f"{row} has no {name}, which is a field of its own in Milvus and holds {kind}: leave it "
-        f"out of --partition-key and --scalar-index, or give it a value"
-    )
-
-
-def json_value(value: Any) -> Any:
-    """As the dynamic field, which is JSON, has it."""
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    return json.loads(json.dumps(value, default=str))
-
-
-def _hit(hit: Any) -> dict[str, Any]:
-    entity = {k: v for k, v in dict(hit["entity"]).items() if k != "embedding"}
-    return {**entity, "id": hit["id"], "score": float(hit["distance"])}
+    def dim(self) -> int:
+        """Of the vectors."""
+        fields = {each["name"]: each for each in self._described()["fields"]}
+        return int(fields["embedding"]["params"]["dim"])

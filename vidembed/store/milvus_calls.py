@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import random
+import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,6 +33,9 @@ _CERTIFICATES = {
     "client_key_path": "MILVUS_CLIENT_KEY",
     "server_name": "MILVUS_SERVER_NAME",
 }
+# Connections of this process to each Milvus Lite folder: the last one to close lets go of it.
+_lite: Counter[str] = Counter()
+_counting = threading.Lock()
 
 
 class MilvusAwayError(RunError):
@@ -46,6 +51,7 @@ class Asking:
     uri: str
     client: Any
     patience_s: float = 0.0
+    is_open: bool = True
 
     def __call__(self, call: Callable[[], _Result]) -> _Result:
         """What `call` returns. Raises MilvusAwayError where it has not passed in time, RunError for
@@ -119,12 +125,16 @@ def connect(uri: str) -> Asking:
             options["token"] = token
         options |= _certificates()
     try:
-        return Asking(uri, MilvusClient(uri=uri, timeout=15, **options))
+        asking = Asking(uri, MilvusClient(uri=uri, timeout=15, **options))
     except (MilvusException, OSError, ValueError) as error:
         raise ConfigError(
             f"Milvus at {uri} does not answer ({reason(error)}); check the address, that it runs, "
             f"and MILVUS_TOKEN"
         ) from error
+    if is_lite(uri):
+        with _counting:
+            _lite[uri] += 1
+    return asking
 
 
 def _certificates() -> dict[str, str]:
@@ -139,9 +149,19 @@ def _certificates() -> dict[str, str]:
 
 
 def disconnect(asking: Asking) -> None:
-    """Milvus Lite gives its folder free for other processes."""
+    """Close one connection. After the last one of this process, Milvus Lite gives its folder free
+    for other processes.
+    """
+    if not asking.is_open:
+        return
+    asking.is_open = False
     asking.client.close()
-    if is_lite(asking.uri):
-        from milvus_lite.server_manager import server_manager_instance
+    if not is_lite(asking.uri):
+        return
+    from milvus_lite.server_manager import server_manager_instance
 
-        server_manager_instance.release_server(sources.absolute(asking.uri))
+    with _counting:
+        _lite[asking.uri] -= 1
+        if _lite[asking.uri] <= 0:
+            del _lite[asking.uri]
+            server_manager_instance.release_server(asking.uri)
