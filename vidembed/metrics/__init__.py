@@ -1,54 +1,71 @@
-"""Retrieval metrics, as the papers define them. numpy only."""
+"""Retrieval metrics as their sources define them, and how sure they are. numpy only.
 
-from __future__ import annotations
+Pure functions over what a backend finds (`vidembed.evaluation.ranking.Ranking`):
 
-from typing import TYPE_CHECKING, Any
+    metrics.retrieval(rank, ties, gallery=…, ks=(1, 5, 10))          R@k, MdR, MnR, MRR
+    metrics.labelled(metrics.Labelled(hits=…, …), ks=(10,))          mHR@k, mAP@k, nDCG@k, …
+    metrics.bootstrap(metrics.retrieval_terms(rank, ties, ks=…))     95% intervals
+    metrics.paired(terms_of_a, terms_of_b)                           differences and p-values
+    metrics.dual_softmax, metrics.QueryBank, metrics.qb_norm         post-processings of scores
 
-import numpy as np
+Each metric and its source: docs/metrics.md.
+"""
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from vidembed.metrics.labelled import (
+    Labelled,
+    average_precision,
+    average_precision_cut,
+    first_hit,
+    first_hit_terms,
+    hit_ratio,
+    labelled,
+    labelled_terms,
+    ndcg,
+)
+from vidembed.metrics.postprocess import (
+    BETA,
+    BETAS,
+    TEMPERATURE,
+    TEMPERATURES,
+    BankBlock,
+    QueryBank,
+    bank_block,
+    dual_softmax,
+    qb_norm,
+)
+from vidembed.metrics.resampling import Difference, bootstrap, paired
+from vidembed.metrics.retrieval import mean_rank_terms, retrieval, retrieval_terms
+from vidembed.metrics.terms import Terms
+from vidembed.metrics.ties import RULES, Rule, ranked, ranks
 
-    from numpy.typing import NDArray
-
-
-def ranks(scores: NDArray[np.float32], relevant: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The rank, from 1, of each query's relevant item.
-
-    scores: float32 [queries, gallery], higher is nearer; relevant: int64 [queries].
-    A tie counts against the query by half: the rank is 1 + how many score higher + half of how
-    many others score the same, so that a constant score is not a perfect one.
-    """
-    own = scores[np.arange(len(scores)), relevant][:, None]
-    above = (scores > own).sum(axis=1)
-    level = (scores == own).sum(axis=1) - 1
-    found: NDArray[np.float64] = 1.0 + above + level / 2.0
-    return found
-
-
-def retrieval(found: NDArray[np.float64], gallery: int, ks: Sequence[int]) -> dict[str, Any]:
-    """R@k, median rank, mean rank and mean reciprocal rank of `ranks`.
-
-    The papers' names: R@k is the share of queries whose item is among the first k (0 to 1), MdR
-    the median and MnR the mean of the ranks, MRR the mean of 1/rank.
-    """
-    table: dict[str, Any] = {f"R@{k}": float((found <= k).mean()) for k in ks}
-    return table | {
-        "MdR": float(np.median(found)),
-        "MnR": float(found.mean()),
-        "MRR": float((1.0 / found).mean()),
-        "queries": len(found),
-        "gallery": gallery,
-    }
-
-
-def bootstrap(
-    found: NDArray[np.float64], ks: Sequence[int], *, rounds: int = 1000, seed: int = 0
-) -> dict[str, list[float]]:
-    """95% intervals of R@k by resampling the queries (percentile bootstrap)."""
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(0, len(found), (rounds, len(found)))
-    return {
-        f"R@{k}": [float(v) for v in np.quantile((found <= k)[picks].mean(axis=1), [0.025, 0.975])]
-        for k in ks
-    }
+__all__ = [
+    "BETA",
+    "BETAS",
+    "RULES",
+    "TEMPERATURE",
+    "TEMPERATURES",
+    "BankBlock",
+    "Difference",
+    "Labelled",
+    "QueryBank",
+    "Rule",
+    "Terms",
+    "average_precision",
+    "average_precision_cut",
+    "bank_block",
+    "bootstrap",
+    "dual_softmax",
+    "first_hit",
+    "first_hit_terms",
+    "hit_ratio",
+    "labelled",
+    "labelled_terms",
+    "mean_rank_terms",
+    "ndcg",
+    "paired",
+    "qb_norm",
+    "ranked",
+    "ranks",
+    "retrieval",
+    "retrieval_terms",
+]
