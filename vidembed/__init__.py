@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 from vidembed._version import __version__
 
 if TYPE_CHECKING:
-    from vidembed.api import embed, evaluate, load, search
+    from vidembed.api import (
+        compare,
+        embed,
+        evaluate,
+        load,
+        open,  # noqa: A004
+        search,
+        similarity,
+    )
     from vidembed.decode.video import read_frames
     from vidembed.encode.registry import load_encoder
     from vidembed.errors import VidembedError
@@ -20,24 +28,30 @@ if TYPE_CHECKING:
 __all__ = [
     "VidembedError",
     "__version__",
+    "compare",
     "embed",
     "evaluate",
     "load",
     "load_encoder",
     "load_reranker",
+    "open",
     "read_frames",
     "search",
+    "similarity",
 ]
 
 _WHERE = {
     "VidembedError": "vidembed.errors",
+    "compare": "vidembed.api",
     "embed": "vidembed.api",
     "evaluate": "vidembed.api",
     "load": "vidembed.api",
     "load_encoder": "vidembed.encode.registry",
     "load_reranker": "vidembed.rerank",
+    "open": "vidembed.api",
     "read_frames": "vidembed.decode.video",
     "search": "vidembed.api",
+    "similarity": "vidembed.api",
 }
 
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from vidembed.config import EmbedConfig, EvaluateConfig, LoadConfig, SearchConfig
-from vidembed.schema import ALONE
+from vidembed.config import (
+    CompareConfig,
+    EmbedConfig,
+    EvaluateConfig,
+    LoadConfig,
+    SearchConfig,
+    SimilarityConfig,
+)
+from vidembed.labels import ALONE
 
 if TYPE_CHECKING:
+    import os
+
+    from vidembed.comparison import Comparison
+    from vidembed.encode.registry import Device
     from vidembed.evaluation import Evaluation
     from vidembed.loading import Loaded
-    from vidembed.query import Hit
+    from vidembed.query import Hit, Index, Similarity, TextHit
     from vidembed.report import RunReport
 
 
@@ -39,25 +50,94 @@ def load(run: RunReport | str, milvus: str, **options: Any) -> Loaded:
     return job(LoadConfig.make({"run": _place(run), "milvus": milvus, **options}))
 
 
-def evaluate(run: RunReport | str, queries: str, **options: Any) -> Evaluation:
-    """Retrieval metrics of a run for captioned queries; options: those of `vidembed evaluate`."""
+def evaluate(run: RunReport | str, queries: str | None = None, **options: Any) -> Evaluation:
+    """Retrieval metrics of a run, for captions or labels of its videos.
+
+    queries: a table, or a file as a data set ships it; None for the run's own columns. options:
+    those of `vidembed evaluate`. In a session that has called `ray.init`, it runs there.
+
+    Raises UsageError (nothing was started) or RunError.
+    """
     from vidembed.evaluation import evaluate as job
 
     return job(EvaluateConfig.make({"run": _place(run), "queries": queries, **options}))
 
 
-def search(text: str | None = None, **options: Any) -> list[Hit]:
+@overload
+def search(text: None = None, *, texts: str, **options: Any) -> list[TextHit]: ...
+
+
+@overload
+def search(text: str | None = None, **options: Any) -> list[Hit]: ...
+
+
+def search(text: str | None = None, **options: Any) -> list[Hit] | list[TextHit]:
     """The rows of a run or a collection nearest to a text or a video, best first.
 
     options: those of `vidembed search`: `run=` (a path, or what `embed` returned) or `milvus=`,
-    `video=` in place of a text, `top=`.
+    `video=` or `id=` in place of a text, `top=`, `filter=`. With `texts=`, a file, the texts of
+    which a video is ranked by, as TextHit. For more than one query there is `open`.
     """
-    from vidembed.query import search as job
+    from vidembed import query
 
     if options.get("run") is not None:
         options["run"] = _place(options["run"])
-    return job(SearchConfig.make({"text": text, **options}))
+    config = SearchConfig.make({"text": text, **options})
+    return query.search(config) if config.texts is None else query.rank_texts(config)
 
 
-def _place(run: RunReport | str) -> str:
-    return run if isinstance(run, str) else run.out
+def similarity(run: RunReport | str, texts: str, out: str, **options: Any) -> Similarity:
+    """Write the scores of all texts of a file with all rows of a run; options: those of
+    `vidembed similarity`. For a matrix in memory there is `open(run).similarity(texts)`.
+    """
+    from vidembed.query import similarity as job
+
+    return job(SimilarityConfig.make({"run": _place(run), "texts": texts, "out": out, **options}))
+
+
+def compare(
+    a: Evaluation | RunReport | str, b: Evaluation | RunReport | str, **options: Any
+) -> Comparison:
+    """What differs between two evaluations of the same queries, and whether it may be chance.
+
+    a, b: an evaluation or its folder, or a run that was evaluated. options: those of
+    `vidembed compare`. Raises ConfigError where the two do not compare.
+    """
+    from vidembed.comparison import compare as job
+
+    return job(CompareConfig.make({"a": _place(a), "b": _place(b), **options}))
+
+
+def open(  # noqa: A001 - the name that users expect; nothing here opens files
+    place: RunReport | str | os.PathLike[str],
+    *,
+    collection: str | None = None,
+    encoder: str | None = None,
+    weights: str | None = None,
+    device: Device = "auto",
+    memory: int | None = None,
+) -> Index:
+    """A run or a Milvus collection, open for many queries: `with vidembed.open("runs/a") as index:`
+
+    place: a run's path, or what `embed` returned; or a Milvus: a path ending in .db, or http(s)://…
+    collection: its name there, by default `videos`. encoder, weights: of the queries, where they
+    are not those that the run or the collection names. device: where queries are encoded. memory:
+    bytes of a run's vectors that are kept between queries, by default a quarter of the machine's;
+    what is beyond is read again by each.
+
+    Raises ConfigError where there is no run or no collection, RunMismatchError for another encoder.
+    """
+    from vidembed.query import open_index
+
+    return open_index(
+        place,
+        collection=collection,
+        encoder=encoder,
+        weights=weights,
+        device=device,
+        memory=memory,
+    )
+
+
+def _place(made: Evaluation | RunReport | str) -> str:
+    return made if isinstance(made, str) else made.out

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import queue
 import sys
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
@@ -17,7 +21,8 @@ from vidembed.encode import registry
 from vidembed.errors import ClipError, ConfigError, WeightsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -25,9 +30,11 @@ if TYPE_CHECKING:
     from vidembed.encode.registry import Device, Dtype
 
     Window = tuple[str, float | None, float | None]
+    Decoded = tuple[NDArray[np.uint8], int] | ClipError
 
 # The only family whose checkpoints score pairs.
 _FAMILY = "clip4clip"
+_MOST_WORKERS = 8
 
 
 def load_reranker(
@@ -63,7 +70,7 @@ def read_clip(
 
 
 class Reranking:
-    """A re-ranker at work on files: it decodes what it scores, in a child process.
+    """A re-ranker at work on files: it decodes what it scores, in child processes.
 
     place: the run or collection whose rows name the files. It bounds what they may open, as a
     manifest's place does, since a stranger may have written them; roots: what they may besides.
@@ -75,13 +82,18 @@ class Reranking:
             self.reranker = load_reranker(weights, device=device)
         except (ConfigError, WeightsError) as error:
             raise type(error)(f"--rerank: {error}") from error
-        self._worker = DecodeWorker(Limits(seconds=300))
+        # Each has a child process; one that is never asked has none.
+        self._workers: queue.LifoQueue[DecodeWorker] = queue.LifoQueue()
+        self._count = max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0))))
+        for _worker in range(self._count):
+            self._workers.put(DecodeWorker(Limits(seconds=300)))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._worker.close()
+        for _worker in range(self._count):
+            self._workers.get().close()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -94,13 +106,38 @@ class Reranking:
         """Features [frames, dim] and mask [frames] of one clip; None, with a note on standard
         error under this name, where it cannot be decoded.
         """
-        try:
-            frames, valid = read_clip(self._worker, self.reranker.spec.clip, window, self._access)
-        except ClipError as error:
-            sys.stderr.write(f"vidembed: {name} is not re-ranked: {error}\n")
+        return self._features(name, self._decoded(window))
+
+    def _features(
+        self, name: str, decoded: Decoded
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
+        if isinstance(decoded, ClipError):
+            sys.stderr.write(f"vidembed: {name} is not re-ranked: {decoded}\n")
             return None
+        frames, valid = decoded
         features, mask = self.reranker.features(frames[None], [valid])
         return features[0], mask[0]
+
+    def _decoded(self, window: Window) -> Decoded:
+        """Frames and how many of them count, or why there are none. For several threads."""
+        worker = self._workers.get()
+        try:
+            return read_clip(worker, self.reranker.spec.clip, window, self._access)
+        except ClipError as error:
+            return error
+        finally:
+            self._workers.put(worker)
+
+    def _ahead(self, windows: Iterable[Window]) -> Iterator[Decoded]:
+        """Each decoded, in order; some ahead of the one that is asked for."""
+        waiting: deque[Future[Decoded]] = deque()
+        with ThreadPoolExecutor(self._count, "vidembed-rerank") as pool:
+            for window in windows:
+                waiting.append(pool.submit(self._decoded, window))
+                if len(waiting) > 2 * self._count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     def scores(self, text: str, clips: Sequence[tuple[str, Window]]) -> list[float | None]:
         """The score of a text with each clip, given by its name and window; None where it cannot
@@ -108,8 +145,9 @@ class Reranking:
         """
         words = self.reranker.words([text])
         found: list[float | None] = []
-        for name, window in clips:
-            parts = self.features(name, window)
+        decoded = self._ahead(window for _, window in clips)
+        for (name, _), frames in zip(clips, decoded, strict=True):
+            parts = self._features(name, frames)
             if parts is None:
                 found.append(None)
                 continue

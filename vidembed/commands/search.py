@@ -3,30 +3,66 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.table import Table
+from rich.text import Text
 
 from vidembed.commands.console import console
 
 if TYPE_CHECKING:
-    from vidembed.config import SearchConfig
-    from vidembed.query import Hit
+    from collections.abc import Callable
+
+    from vidembed.config import SearchConfig, SimilarityConfig
+    from vidembed.query import Hit, TextHit
+
+    Shown = TypeVar("Shown", Hit, TextHit)
 
 
 def search(options: SearchConfig) -> int:
-    from vidembed.query import search as job
+    from vidembed import query
 
-    hits = job(options)
-    if options.as_json:
-        for hit in hits:
-            print(json.dumps(hit.plain(), default=str))
+    if options.texts is not None:
+        texts = query.rank_texts(options)
+        _show(texts, options, show_texts)
     else:
-        show_hits(hits)
+        hits = query.search(options)
+        _show(hits, options, show_hits)
     return 0
 
 
+def _show(
+    found: list[Shown], options: SearchConfig, as_table: Callable[[list[Shown]], None]
+) -> None:
+    if not options.as_json:
+        as_table(found)
+        return
+    for each in found:
+        print(json.dumps(each.plain(), default=str))
+
+
+def similarity(options: SimilarityConfig) -> int:
+    from vidembed.query import similarity as job
+
+    done = job(options)
+    print(f"{done.texts:,} texts x {done.rows:,} rows: {done.out}")
+    return 0
+
+
+def show_texts(texts: list[TextHit]) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("text", overflow="fold")
+    for rank, each in enumerate(texts, start=1):
+        table.add_row(str(rank), f"{each.score:.4f}", Text(each.text))
+    console().print(table)
+
+
 def show_hits(hits: list[Hit]) -> None:
+    if not hits:
+        print("No row fits.")
+        return
     table = Table(box=None, pad_edge=False)
     table.add_column("", justify="right")
     table.add_column("score", justify="right")
@@ -44,5 +80,7 @@ def show_hits(hits: list[Hit]) -> None:
         elif again:
             # Not decoded again: its score is the search's.
             scores = ["–", *scores]
-        table.add_row(str(rank), *scores, hit.id, window, facts[:120], hit.uri)
+        # What manifests say is no markup.
+        words = (Text(word) for word in (hit.id, window, facts[:120], hit.uri))
+        table.add_row(str(rank), *scores, *words)
     console().print(table)

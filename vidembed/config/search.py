@@ -103,6 +103,10 @@ class AppConfig(IndexOptions):
     allow_root: Words = option(
         (), "folders and starts of addresses that the page may play; comma separated, repeatable"
     )
+    allow_host: Words = option(
+        (), "names besides under which a reverse proxy serves it; comma separated, repeatable"
+    )
+    max_upload: int = option(256, "megabytes of a video that is searched by", ge=1)
 
     @model_validator(mode="after")
     def _one_index(self) -> Self:
