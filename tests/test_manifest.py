@@ -11,9 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vidembed.errors import ManifestError
+from tests.conftest import SHARED
+from vidembed.config import EmbedConfig
+from vidembed.errors import ConfigError, ManifestError
 from vidembed.manifest import Columns, Manifest, open_manifest, read_table
 
+ONE_KA = SHARED / "captions" / "MSRVTT_JSFUSION_test.csv"
 ROWS = [
     {"video_id": "a", "uri": "clips/a.mp4", "caption": "a dog", "year": 2019},
     {"video_id": "b", "uri": "clips/b.mp4", "caption": "a cat", "year": 2020},
@@ -276,8 +279,75 @@ def test_a_manifest_without_addresses_says_what_it_has(tmp_path):
     source = write(tmp_path / "m.csv", [{"video_id": "a", "caption": "x"}])
     assert refusal(source) == (
         f"{source}: no column of addresses (uri, path, video_path); it has video_id, caption; "
-        f"name one with --uri-column"
+        f"name one with --uri-column, or make them of others with --uri-template"
     )
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_addresses_can_be_made_of_columns(name, tmp_path):
+    rows = [{"video_id": "a", "task": "007"}, {"video_id": "b", "task": "08"}]
+    found = rows_of(
+        write(tmp_path / name, rows), Columns(template="videos/{task}/{{{video_id}}}.mp4")
+    )
+    assert [row["uri"] for row in found] == [
+        str(tmp_path / "videos/007/{a}.mp4"), str(tmp_path / "videos/08/{b}.mp4"),
+    ]  # fmt: skip
+    assert [row["task"] for row in found] == ["007", "08"]
+
+
+@pytest.mark.skipif(not ONE_KA.exists(), reason="the shared captions are not here")
+def test_the_1ka_file_is_a_manifest_as_it_ships():
+    found = open_manifest(str(ONE_KA), Columns(template="MSRVTT_Videos/{video_id}.mp4"))
+    assert found.rows == 1000
+    assert found.metadata.names == ["key", "vid_key", "sentence"]
+    first = next(found.tables()).slice(0, 1).to_pylist()[0]
+    assert first["video_id"] == "video9770"
+    assert first["uri"] == str(ONE_KA.parent / "MSRVTT_Videos/video9770.mp4")
+    assert first["sentence"] == "a person is connecting something to system"
+
+
+def test_an_address_that_is_made_is_one_like_any_other(tmp_path):
+    source = write(tmp_path / "m.csv", [{"bucket": "b", "key": "k/1", "path": "other.mp4"}])
+    (row,) = rows_of(source, Columns(template="s3://{bucket}/{key}.mp4"))
+    # Without a column of ids it is the id, too.
+    assert (row["video_id"], row["uri"]) == ("s3://b/k/1.mp4", "s3://b/k/1.mp4")
+    assert row["path"] == "other.mp4"
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("v/{nope}.mp4", "{source}: no column 'nope' for --uri-template v/{{nope}}.mp4; it has "),
+        ("v.mp4", "names no column"),
+        ("v/{}.mp4", "names no column"),
+        ("v/{video_id", "--uri-template v/{{video_id: "),
+        ("v/{video_id!r}.mp4", "names of columns alone"),
+        ("v/{n:04d}.mp4", "names of columns alone"),
+        ("v/{n}.mp4", "{source}: row 2 has no uri"),
+        ("v/{x}.mp4", "{source}: column x holds double, expected text"),
+    ],
+)  # fmt: skip
+def test_a_template_that_cannot_be_filled_in_is_refused(template, said, tmp_path):
+    rows = [{"video_id": "a", "n": 1, "x": 0.5}, {"video_id": "b", "n": None, "x": 1.5}]
+    source = write(tmp_path / "m.parquet", rows)
+    assert said.format(source=source) in refusal(source, Columns(template=template))
+
+
+def test_an_empty_column_makes_no_address(tmp_path):
+    rows = [{"video_id": "a", "task": "x"}, {"video_id": "b", "task": " "}]
+    source = write(tmp_path / "m.jsonl", rows)
+    assert "row 2 has no uri" in refusal(source, Columns(template="{task}/{video_id}.mp4"))
+
+
+def test_a_folder_of_videos_needs_no_template(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    assert "leave out --uri-template" in refusal(tmp_path, Columns(template="{video_id}.mp4"))
+
+
+def test_a_template_and_a_column_of_addresses_contradict_each_other():
+    options = {"manifest": "m.csv", "out": "r", "uri_column": "a", "uri_template": "{a}.mp4"}
+    with pytest.raises(ConfigError, match="--uri-template and --uri-column"):
+        EmbedConfig.make(options)
 
 
 def test_addresses_that_are_no_text_are_refused(tmp_path):

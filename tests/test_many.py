@@ -22,8 +22,9 @@ from vidembed.decode.stage import Decode, DecodeSettings
 from vidembed.encode import registry
 from vidembed.encode.stage import Encode, EncodeSettings
 from vidembed.errors import ConfigError, RunMismatchError
+from vidembed.labels import ALONE
 from vidembed.manifest import open_manifest
-from vidembed.pipeline.cluster import allocate
+from vidembed.pipeline.pools import allocate
 from vidembed.retrieval import matrix
 from vidembed.store.done import SKIP, remaining, survey
 from vidembed.store.run import Run
@@ -86,10 +87,10 @@ def test_each_run_is_what_its_encoder_would_have_made_alone(job, corpus, decode,
     assert made["identity"] == other["identity"]
     assert other["config"] == made["config"] | {"out": report.out, "collection": "videos_small"}
     # The other one's, by the stages alone.
-    stage = decode({schema.ALONE: "wide"})
+    stage = decode({ALONE: "wide"})
     manifest = next(open_manifest(str(corpus)).tables()).slice(0, LIMIT)
     (clips,) = stage(manifest)
-    expected = encode(clips, specs, schema.ALONE, "wide").sort_by("id")
+    expected = encode(clips, specs, ALONE, "wide").sort_by("id")
     found = matrix(embeddings(reports["wide"].out)["embedding"])
     assert np.abs(found - matrix(expected["embedding"])).max() < 1e-6
 
@@ -223,8 +224,8 @@ def test_the_stages_give_each_encoder_its_own_frames_of_every_segment(
     for label in specs:
         share = schema.share(table, label)
         assert share.schema.equals(schema.vectors(specs[label].dim, METADATA))
-        (alone,) = decode({schema.ALONE: label}, segmentation=cut)(rows(videos))
-        expected = encode(alone, specs, schema.ALONE, label)
+        (alone,) = decode({ALONE: label}, segmentation=cut)(rows(videos))
+        expected = encode(alone, specs, ALONE, label)
         good = pa.compute.is_valid(expected["embedding"])
         assert difference(share.filter(good), expected.filter(good)) < 1e-6
         assert share["error"].to_pylist() == [*[None] * 8, "Truncated"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -15,6 +16,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.helpers.ports import free_port
+from tests.helpers.runs import good, write_run
+from vidembed.encode import registry
 from vidembed.store.run import Run
 
 pytestmark = [pytest.mark.ray]
@@ -129,3 +132,18 @@ def test_a_submitted_job_that_fails_fails_its_client_and_says_why(head, tmp_path
     assert "no.csv: no such file" in told
     # Ray's client maps every failure to 1; the job's own exit code is in its message.
     assert "exit code 2" in told
+
+
+def test_a_submitted_evaluation_ranks_on_the_cluster(head, tmp_path):
+    spec = registry.describe("clip4clip-tiny")
+    captions = ["a red circle moves left", "a blue square moves up", "a green star turns"]
+    texts = registry.load(spec, "cpu", "float32").encode_text(captions)
+    run = write_run(tmp_path / "run", [good(f"v{k}", texts[k]) for k in range(3)], spec)
+    rows = "".join(f"v{k},{caption}\n" for k, caption in enumerate(captions))
+    (tmp_path / "q.csv").write_text("video_id,caption\n" + rows)
+    words = ["python", "jobs/evaluate.py", run.uri, "--queries", str(tmp_path / "q.csv")]
+    done = head.submit(*words, "--examples", "0", "--debug")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "text→video" in done.stdout
+    result = json.loads((tmp_path / "run" / "evaluation" / "evaluation.json").read_text())
+    assert result["text_to_video"]["R@1"] == result["video_to_text"]["R@1"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,10 +27,37 @@ _ABSOLUTE = ("/", "s3://", "https://", "http://", "gs://", "abfs://", "hf://")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns hold ids and addresses, where the user says so."""
+    """Which columns hold ids and addresses, where the user says so.
+
+    template: the address made of columns, `videos/{video_id}.mp4`, in place of one that holds it.
+    """
 
     id: str | None = None
     uri: str | None = None
+    template: str | None = None
+
+    @property
+    def parts(self) -> tuple[tuple[str, str | None], ...]:
+        """The template as (what stands there, the column that follows or None), in order.
+
+        Raises ManifestError where it is no template.
+        """
+        if self.template is None:
+            return ()
+        try:
+            found = list(Formatter().parse(self.template))
+        except ValueError as error:
+            raise ManifestError(f"--uri-template {self.template}: {error}") from error
+        if any(how or kind for _, _, how, kind in found):
+            raise ManifestError(
+                f"--uri-template {self.template}: expected names of columns alone in braces"
+            )
+        if not any(name for _, name, _, _ in found):
+            raise ManifestError(
+                f"--uri-template {self.template}: it names no column, as "
+                f"videos/{{video_id}}.mp4 does"
+            )
+        return tuple((text, name) for text, name, _, _ in found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +101,8 @@ def open_manifest(source: str, columns: Columns | None = None) -> Manifest:
     columns = columns or Columns()
     source = sources.absolute(source)
     kind, files = formats.find(source)
+    if columns.parts and kind == "videos":
+        raise ManifestError(f"{source} is a folder of videos: leave out --uri-template")
     strings: frozenset[str] = frozenset()
     while True:
         try:
@@ -162,21 +192,14 @@ def _normalised(
 
 def _text_columns(columns: Columns, strings: frozenset[str]) -> frozenset[str]:
     """Ids and paths are text even where they look like numbers: 007 is not 7."""
-    named = {columns.id, columns.uri} - {None}
+    named = {columns.id, columns.uri, *(name for _, name in columns.parts)} - {None}
     return strings | {*ID_COLUMNS, *URI_COLUMNS} | {str(name) for name in named}
 
 
 def _normalise(table: pa.Table, file: str, source: str, columns: Columns) -> pa.Table:
-    uri_name = _column(table, file, columns.uri, URI_COLUMNS)
     id_name = _column(table, file, columns.id, ID_COLUMNS)
-    if uri_name is None:
-        raise ManifestError(
-            f"{file}: no column of addresses ({', '.join(URI_COLUMNS)}); it has "
-            f"{_listed_columns(table)}; name one with --uri-column"
-        )
-    base = sources.parent(file)
-    raw = _text(table[uri_name], file, uri_name)
-    resolved = _resolved(raw, base)
+    uri_name, raw = _addresses(table, file, columns)
+    resolved = _resolved(raw, sources.parent(file))
     ids = raw if id_name is None else _text(table[id_name], file, id_name)
     data: dict[str, Any] = {"video_id": ids, "uri": resolved}
     for name in ("start_s", "end_s"):
@@ -188,6 +211,37 @@ def _normalise(table: pa.Table, file: str, source: str, columns: Columns) -> pa.
         if name not in (uri_name, id_name, "start_s", "end_s"):
             data[f"manifest_{name}" if schema.is_reserved(name) else name] = table[name]
     return pa.table(data)
+
+
+def _addresses(table: pa.Table, file: str, columns: Columns) -> tuple[str | None, pa.ChunkedArray]:
+    """(the column that holds the addresses, None where they are made of others; they)."""
+    if columns.parts:
+        return None, _made(table, file, columns)
+    name = _column(table, file, columns.uri, URI_COLUMNS)
+    if name is None:
+        raise ManifestError(
+            f"{file}: no column of addresses ({', '.join(URI_COLUMNS)}); it has "
+            f"{_listed_columns(table)}; name one with --uri-column, or make them of others with "
+            f"--uri-template"
+        )
+    return name, _text(table[name], file, name)
+
+
+def _made(table: pa.Table, file: str, columns: Columns) -> pa.ChunkedArray:
+    """The template filled in; null where one of its columns has nothing."""
+    pieces: list[Any] = []
+    for text, name in columns.parts:
+        pieces.append(text)
+        if name is None:
+            continue
+        if name not in table.column_names:
+            raise ManifestError(
+                f"{file}: no column {name!r} for --uri-template {columns.template}; it has "
+                f"{_listed_columns(table)}"
+            )
+        column = _text(table[name], file, name)
+        pieces.append(pc.if_else(_blank(column), pa.scalar(None, pa.string()), column))
+    return pc.binary_join_element_wise(*pieces, "")
 
 
 def _resolved(column: pa.ChunkedArray, base: str) -> pa.ChunkedArray | pa.Array:
@@ -274,17 +328,20 @@ def _conform(table: pa.Table, wanted: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=wanted)
 
 
-def read_table(source: str, columns: Columns | None = None) -> pa.Table:
+def read_table(
+    source: str, columns: Columns | None = None, text: frozenset[str] = frozenset()
+) -> pa.Table:
     """A table of queries or labels, in any of the manifest's formats, as it is.
 
-    Raises ManifestError.
+    text: columns of a CSV that are no numbers, even where they look like them, besides ids and
+    addresses. Raises ManifestError.
     """
     columns = columns or Columns()
     source = sources.absolute(source)
     kind, files = formats.find(source)
     if kind == "videos":
         raise ManifestError(f"{source} is a folder of videos; expected a table")
-    strings: frozenset[str] = frozenset()
+    strings = text
     while True:
         try:
             tables = [

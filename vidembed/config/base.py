@@ -43,6 +43,28 @@ def _parameters(value: object) -> object:
 
 
 Parameters = Annotated[dict[str, Any], BeforeValidator(_parameters)]
+
+
+def _amounts(value: object) -> object:
+    """`NAME=AMOUNT,NAME=AMOUNT` as a flag spells it, or a mapping of YAML or Python."""
+    if isinstance(value, dict):
+        value = [f"{name}={amount}" for name, amount in value.items()]
+    words = _listed(value)
+    for word in words if isinstance(words, tuple) else ():
+        name, _, amount = str(word).rpartition("=")
+        if not name or not _positive(amount):
+            raise ValueError("expected NAME=AMOUNT, with an amount above 0")
+    return words
+
+
+def _positive(text: str) -> bool:
+    try:
+        return 0 < float(text) < float("inf")
+    except ValueError:
+        return False
+
+
+Amounts = Annotated[tuple[str, ...], BeforeValidator(_amounts)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed)]
 Names = Annotated[str | tuple[str, ...], BeforeValidator(one_or_several)]

@@ -12,6 +12,7 @@ from vidembed.amounts import FailureLimit
 from vidembed.choice import Choice
 from vidembed.config.base import (
     Actors,
+    Amounts,
     Config,
     Device,
     MostFailures,
@@ -24,7 +25,7 @@ from vidembed.config.base import (
 )
 from vidembed.config.milvus import MilvusOptions
 from vidembed.errors import FAILURES
-from vidembed.schema import ALONE
+from vidembed.labels import ALONE
 
 
 class EmbedConfig(MilvusOptions):
@@ -85,6 +86,21 @@ class EmbedConfig(MilvusOptions):
     decode_actors: Actors = option(None, "MIN[:MAX] [default: what the cluster's CPUs allow]")
     encode_actors: Actors = option(None, "MIN[:MAX] [default: one for each GPU, 1 without]")
     gpus_per_actor: float = option(1.0, "GPUs an encode actor holds; 0.5 puts two on one", gt=0)
+    encode_resources: Amounts = option(
+        (),
+        "custom resources of Ray that an encode actor holds besides, NAME=AMOUNT; comma separated",
+    )
+    cluster_cpus: int | None = option(
+        None,
+        "CPUs of a cluster that grows, at its largest [default: those that are up at the start]",
+        ge=1,
+    )
+    cluster_gpus: int | None = option(
+        None, "GPUs of a cluster that grows, at its largest [default: those that are up]", ge=0
+    )
+    cluster_wait: float = option(
+        1200.0, "seconds that the first nodes of a cluster that grows may take to come", gt=0
+    )
     limit: int | None = option(None, "only the first N rows of the manifest", ge=1)
     retry_failures: Words = option(
         (), "try failed videos again: all, or of these classes; comma separated"
@@ -109,7 +125,7 @@ class EmbedConfig(MilvusOptions):
     )
     uri_template: str | None = option(
         None,
-        "the path of a row made of its columns, where there is no column of paths: "
+        "the path of a row made of its columns, in place of a column of paths: "
         "videos/{video_id}.mp4",
     )
     allow_root: Words = option(
@@ -123,6 +139,8 @@ class EmbedConfig(MilvusOptions):
             raise ValueError("--segment-stride needs --segment-seconds")
         if self.fps is not None and self.sampling not in (None, "fps", "clip4clip"):
             raise ValueError("--fps is for --sampling fps or clip4clip")
+        if self.uri_template is not None and self.uri_column is not None:
+            raise ValueError("--uri-template and --uri-column both say where videos are: give one")
         if unknown := set(self.retry_failures) - {"all", *FAILURES}:
             raise ValueError(
                 f"--retry-failures {', '.join(sorted(unknown))}: expected all, or some of "

@@ -90,6 +90,8 @@ class EvaluateConfig(RerankOptions):
     def _consistent(self) -> Self:
         if (self.backend == "milvus") != (self.milvus is not None):
             raise ValueError("--backend milvus and --milvus need each other")
+        if self.rerank is not None and self.milvus is not None:
+            raise ValueError("--rerank sorts the exact first results again: not with --milvus")
         for name in ("sweep", "search_params"):
             if getattr(self, name) and self.milvus is None:
                 raise ValueError(f"--{name.replace('_', '-')} is for --backend milvus")
@@ -117,5 +119,11 @@ class CompareConfig(Config):
     out: str | None = option(None, "where results go [default: B's folder]")
     k: Numbers = option((1, 5, 10), "of R@k; comma separated")
     rounds: int = option(10_000, "of the test of significance", ge=100, le=1_000_000)
-    seed: int = option(0, "of the test of significance")
+    seed: int = option(0, "of the test of significance", ge=0)
     as_json: bool = option(False, "print JSON", alias="json")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.k or min(self.k) < 1:
+            raise ValueError("--k: expected whole numbers from 1")
+        return self

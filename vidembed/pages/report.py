@@ -2,48 +2,59 @@
 
 from __future__ import annotations
 
-import base64
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from vidembed.pages.plots import Axis, Chart, Line, compact, points, round_numbers
+from vidembed.pages.template import fill
 
 if TYPE_CHECKING:
     from vidembed.report import RunReport
 
-_TEMPLATES = Path(__file__).parent / "templates"
-_WIDTH, _HEIGHT = 720, 200
-COLOURS = {"decode": "#2563eb", "encode": "#d97706", "write": "#059669"}
+_WIDTH, _HEIGHT = 760, 200
+_STYLES = {"decode": 0, "encode": 1, "write": 2}
 
 
 def render(report: RunReport, thumbnails: list[tuple[str, bytes]]) -> str:
     """The page for a report; thumbnails are (video id, JPEG)."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined
-    )
-    pictures = [(name, base64.b64encode(data).decode()) for name, data in thumbnails]
-    return environment.get_template("report.html").render(
-        report=report, pictures=pictures, plot=plot(report.timeline), colours=COLOURS
-    )
+    chart = rates(report.timeline)
+    return fill("report.html", report=report, pictures=thumbnails, chart=chart)
 
 
-def plot(timeline: dict[str, Any]) -> dict[str, Any]:
-    """Lines of clips per second over time, in the coordinates of an SVG drawing."""
+def rates(timeline: dict[str, Any]) -> Chart:
+    """Clips per second of each stage over time."""
     series: dict[str, list[float]] = timeline["clips_per_s"]
+    bucket = float(timeline["bucket_s"])
     count = max((len(values) for values in series.values()), default=0)
     top = max((max(values, default=0.0) for values in series.values()), default=0.0)
-    step = _WIDTH / max(1, count - 1)
-    lines = {
-        name: " ".join(
-            f"{i * step:.1f},{_HEIGHT - value / (top or 1) * _HEIGHT:.1f}"
-            for i, value in enumerate(values)
+    seconds = max(1, count - 1) * bucket
+    x = Axis(
+        label="seconds",
+        low=0.0,
+        high=seconds,
+        length=_WIDTH,
+        ticks=tuple((v, compact(v)) for v in round_numbers(0, seconds, 8)),
+    )
+    y = Axis(
+        label="clips per second",
+        low=0.0,
+        high=top or 1.0,
+        length=_HEIGHT,
+        up=True,
+        ticks=tuple((v, compact(v)) for v in round_numbers(0, top or 1.0, 4)),
+    )
+    lines = tuple(
+        Line(
+            name=name,
+            style=_STYLES[name],
+            points=points(x, y, ((i * bucket, value) for i, value in enumerate(values))),
         )
         for name, values in series.items()
-    }
-    return {
-        "lines": lines,
-        "top": round(top, 1),
-        "seconds": round(count * timeline["bucket_s"], 1),
-        "width": _WIDTH,
-        "height": _HEIGHT,
-    }
+    )
+    return Chart(
+        name="rates",
+        title="Clips per second of each stage",
+        about=f"Over {seconds:.0f} seconds; at most {top:.1f} clips per second.",
+        x=x,
+        y=y,
+        lines=lines,
+    )

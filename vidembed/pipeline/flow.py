@@ -13,7 +13,7 @@ import ray
 import ray.data
 from ray.data.read_api import from_blocks
 
-from vidembed import sources
+from vidembed import cluster, sources
 from vidembed.access import Access
 from vidembed.clips import Segmentation
 from vidembed.decode.limits import Limits
@@ -21,10 +21,11 @@ from vidembed.decode.stage import Decode, DecodeSettings
 from vidembed.encode.stage import Encode, EncodeSettings
 from vidembed.errors import ConfigError, RunError
 from vidembed.manifest import Columns, Manifest, open_manifest
-from vidembed.pipeline import cluster, monitor, summary
+from vidembed.pipeline import monitor, summary
 from vidembed.pipeline.follow import Follower, following
 from vidembed.pipeline.lanes import Lane, choose, opened
 from vidembed.pipeline.pending import Pending
+from vidembed.pipeline.pools import check_growing, share_out
 from vidembed.pipeline.progress import Progress, say
 from vidembed.store import milvus
 from vidembed.store.done import settled, survey
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from vidembed.clips import ClipSpec
     from vidembed.config import EmbedConfig
-    from vidembed.pipeline.cluster import Pools
+    from vidembed.pipeline.pools import Pools
     from vidembed.report import RunReport, Statistics
     from vidembed.store.done import Done
     from vidembed.store.target import Target
@@ -64,8 +65,10 @@ def embed(config: EmbedConfig) -> dict[str, RunReport]:
     is started, RunError when the job as a whole fails. A kill at any moment loses what was in
     flight and no more.
     """
+    check_growing(config)
     chosen = choose(config)
-    manifest = open_manifest(config.manifest, Columns(config.id_column, config.uri_column))
+    columns = Columns(config.id_column, config.uri_column, config.uri_template)
+    manifest = open_manifest(config.manifest, columns)
     access = Access.of(manifest.folder, config.allow_root)
     if config.milvus:
         milvus.check_uri(config.milvus)
@@ -185,7 +188,7 @@ class _Flow:
         pending: int,
         targets: Mapping[str, Target],
     ) -> None:
-        self._pools = cluster.allocate(*cluster.size(), config, len(lanes))
+        self._pools = share_out(config, len(lanes))
         self._batch = batch_rows(config.batch_size, [lane.spec.clip for lane in lanes])
         self._decode = DecodeSettings(
             specs={lane.label: lane.spec.clip for lane in lanes},
@@ -243,6 +246,7 @@ class _Flow:
                     batch_format="pyarrow",
                     num_cpus=self._pools.encode_cpus,
                     num_gpus=self._pools.encode_gpus or None,
+                    resources=dict(self._pools.encode_resources) or None,
                     compute=_pool(encode.least, encode.most),
                     **_RESTARTS,
                 )

@@ -37,7 +37,7 @@ def following(lanes: Sequence[Lane], metadata: pa.Schema) -> Iterator[Follower |
         for lane in lanes:
             if lane.config.milvus is None:
                 continue
-            spec = collection_spec(lane.run, lane.config, metadata)
+            spec = collection_spec(lane.run, lane.config, lane.config.collection, metadata)
             projection = Projection.begin(lane.run, lane.config.milvus, spec)
             stack.callback(projection.close)
             projection.withdraw()

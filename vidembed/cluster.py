@@ -1,4 +1,4 @@
-"""The Ray cluster that a job runs on, and how its CPUs and GPUs are shared out."""
+"""The Ray cluster that a job runs on: joined, or started and stopped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import tempfile
 import uuid
 import warnings
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,74 +16,13 @@ import ray.data
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vidembed import sources
-from vidembed.amounts import ActorRange
 from vidembed.errors import ConfigError, RunError, VidembedError
-from vidembed.pipeline.quiet import native_stderr_to
-from vidembed.write import WRITE_CPUS
+from vidembed.quiet import native_stderr_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vidembed.config import EmbedConfig
-
 _LOG_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pools:
-    """How many actors each pool has, and what one of them claims. encode: of each encoder's pool.
-    threads: of torch, on a CPU.
-    """
-
-    decode: ActorRange
-    decode_cpus: float
-    encode: ActorRange
-    encode_cpus: float
-    encode_gpus: float
-    threads: int
-
-
-def allocate(cpus: float, gpus: float, nodes: int, config: EmbedConfig, encoders: int = 1) -> Pools:
-    """Share out a cluster. Each encoder gets a pool; decoding gets every CPU that encoding and
-    writing leave.
-
-    Where all that was asked for does not fit, actors claim fractions of a CPU: a pool that waits
-    for a CPU that never comes free looks like a hang. Raises ConfigError for GPUs that are not
-    there.
-    """
-    on_gpu = config.device != "cpu" and gpus > 0
-    if config.device == "cuda" and not gpus:
-        raise ConfigError("--device cuda: the Ray cluster has no GPU")
-    per_actor = config.gpus_per_actor if on_gpu else 0.0
-    most = int(gpus / per_actor) // encoders if on_gpu else 1
-    encode = config.encode_actors or ActorRange(1, max(1, most))
-    least = encoders * encode.least
-    if on_gpu and least * per_actor > gpus:
-        raise ConfigError(
-            f"{least} encode actors of {per_actor:g} GPU each do not fit into {gpus:g} GPUs; "
-            f"--gpus-per-actor {_fraction(gpus / least)} makes room for them"
-        )
-    spare = cpus - encoders * encode.most - WRITE_CPUS
-    decode = config.decode_actors or ActorRange(1, max(1, int(spare)))
-    asked = decode.least + least + 2 * WRITE_CPUS
-    share = 1.0 if asked <= cpus else max(0.05, (cpus - 2 * WRITE_CPUS) / (asked - 2 * WRITE_CPUS))
-    # On a CPU, decoding waits for encoding most of the time: the encoder may use every core of its
-    # node, shared with the other encoders there.
-    per_node = max(1, -(-encoders * encode.most // max(1, nodes)))
-    threads = 0 if on_gpu else max(1, int(cpus / max(1, nodes)) // per_node)
-    return Pools(
-        decode=decode,
-        decode_cpus=round(share, 3),
-        encode=encode,
-        encode_cpus=round(share, 3),
-        encode_gpus=per_actor,
-        threads=threads,
-    )
-
-
-def _fraction(gpus: float) -> str:
-    """A share of a GPU, rounded down: two of a half fit, two of 0.51 do not."""
-    return f"{int(gpus * 100) / 100:g}"
 
 
 @contextmanager
@@ -129,32 +67,46 @@ def _session(address: str | None, out: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def size() -> tuple[float, float, int]:
-    """CPUs, GPUs and live nodes of the cluster."""
+def size() -> tuple[float, float]:
+    """CPUs and GPUs of the cluster."""
     resources = ray.cluster_resources()
-    nodes = sum(bool(node["Alive"]) for node in ray.nodes())
-    return resources.get("CPU", 0.0), resources.get("GPU", 0.0), nodes
+    return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
 
 
 def check_shared(out: str) -> None:
     """Raise ConfigError where `out` is on a disk that some node of the cluster does not see."""
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    if len(nodes) < 2 or not sources.is_local(out):
+    if len(_nodes()) < 2 or not sources.is_local(out):
         return
     marker = sources.join(out, f".seen-{uuid.uuid4().hex}")
     sources.write_whole(marker, b"")
     try:
-        looks = [_sees(node["NodeID"], marker) for node in nodes]
+        _check_seen(marker, f"{out}: on a cluster, --out")
+    finally:
+        sources.remove(marker)
+
+
+def check_run_seen(run: str) -> None:
+    """`check_shared` of a run that is only read."""
+    if len(_nodes()) > 1 and sources.is_local(run):
+        _check_seen(sources.join(run, "run.json"), f"{run}: on a cluster, RUN")
+
+
+def _check_seen(path: str, what: str) -> None:
+    nodes = _nodes()
+    looks = [_sees(node["NodeID"], path) for node in nodes]
+    try:
         for node, seen in zip(nodes, ray.get(looks, timeout=60), strict=True):
             if not seen:
                 raise ConfigError(
-                    f"node {node['NodeManagerHostname']} does not see {out}: on a cluster, "
-                    f"--out must be on s3:// or on a file system that every node mounts"
+                    f"node {node['NodeManagerHostname']} does not see {what} must be on s3:// or "
+                    f"on a file system that every node mounts"
                 )
     except ray.exceptions.GetTimeoutError as error:
         raise RunError("a node of the cluster does not answer") from error
-    finally:
-        sources.remove(marker)
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
 
 
 def _sees(node_id: str, path: str) -> Any:
