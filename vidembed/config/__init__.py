@@ -8,13 +8,15 @@ from vidembed.amounts import ActorRange, FailureLimit
 from vidembed.config.base import Config
 from vidembed.config.embed import CompactConfig, EmbedConfig
 from vidembed.config.evaluate import CompareConfig, EvaluateConfig
-from vidembed.config.milvus import LoadConfig, MilvusOptions
+from vidembed.config.milvus import CollectionOptions, LoadConfig, MilvusOptions
+from vidembed.config.reindex import ReindexConfig
 from vidembed.config.search import AppConfig, SearchConfig, SimilarityConfig
 from vidembed.config.tools import DoctorConfig, EncodersConfig, QuickstartConfig
 
 __all__ = [
     "ActorRange",
     "AppConfig",
+    "CollectionOptions",
     "CompactConfig",
     "CompareConfig",
     "Config",
@@ -26,6 +28,7 @@ __all__ = [
     "LoadConfig",
     "MilvusOptions",
     "QuickstartConfig",
+    "ReindexConfig",
     "SearchConfig",
     "SimilarityConfig",
 ]

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pyarrow.parquet as pq
-
 from vidembed import sources
 from vidembed.errors import ConfigError, RunError
 from vidembed.store.bulk_api import imports
@@ -54,12 +52,17 @@ class BulkOptions:
 
 
 def bulk_load(
-    run: Run, uri: str, spec: CollectionSpec, options: BulkOptions, say: Callable[[str], None]
+    run: Run,
+    uri: str,
+    spec: CollectionSpec,
+    options: BulkOptions,
+    say: Callable[[str], None],
+    made: Callable[[], None] = lambda: None,
 ) -> Reconciled:
     """Make the collection, bring the whole run into it, and compare it key by key.
 
-    Raises ConfigError where it cannot be begun, RunError where it cannot be finished: the same call
-    then begins again.
+    made: is called when the collection is there and empty. Raises ConfigError where it cannot be
+    begun, RunError where it cannot be finished: the same call then begins again.
     """
     if is_lite(uri):
         raise ConfigError("Milvus Lite has no import: leave --bulk out, or name a server")
@@ -69,7 +72,7 @@ def bulk_load(
     projection = Projection(run, uri, spec.name, patience_s=options.patience_s)
     try:
         with held(projection.ledger.folder, say):
-            return _Bulk(run, parts, projection, options, say).load(spec)
+            return _Bulk(run, parts, projection, options, say).load(spec, made)
     finally:
         projection.close()
 
@@ -88,10 +91,11 @@ class _Bulk:
         self._options, self._say = options, say
         self._said = time.monotonic()
 
-    def load(self, spec: CollectionSpec) -> Reconciled:
+    def load(self, spec: CollectionSpec, made: Callable[[], None]) -> Reconciled:
         ledger = self._projection.ledger
         stage = self._begun(spec)
         try:
+            made()
             fields, size = self._collection.fields(), self._options.file_bytes
             rows = self._import(staged(self._run, self._parts, fields, stage, size))
         finally:
@@ -99,7 +103,7 @@ class _Bulk:
         compared = self._verified(rows)
         self._projection.withdraw()
         for part in self._parts:
-            ledger.note_held(stem(part), _rows(part))
+            ledger.note_held(stem(part), self._run.rows_of(part))
         # From here on it is finished, whether or not the ledger still says that it is not.
         self._collection.bulk_finished()
         ledger.forget_bulk()
@@ -205,8 +209,3 @@ class _Bulk:
                 f"rows after an import of {rows:,}: repeat the call, which begins anew"
             )
         return compared
-
-
-def _rows(part: str) -> int:
-    with sources.open_binary(part) as file:
-        return int(pq.read_metadata(file).num_rows)

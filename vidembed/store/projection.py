@@ -16,19 +16,20 @@ import pyarrow.compute as pc
 from vidembed import schema, sources
 from vidembed.errors import ConfigError, RunError
 from vidembed.store.ledger import Ledger, stem
-from vidembed.store.milvus import Collection, CollectionSpec, column_type, is_lite
+from vidembed.store.milvus import Collection, CollectionSpec, is_lite
+from vidembed.store.milvus_rows import column_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vidembed.config import MilvusOptions
+    from vidembed.config import CollectionOptions
     from vidembed.store.run import Run
 
 
 def collection_spec(
-    run: Run, options: MilvusOptions, metadata: pa.Schema | None = None
+    run: Run, options: CollectionOptions, name: str, metadata: pa.Schema | None = None
 ) -> CollectionSpec:
-    """The collection that a run's vectors go into.
+    """The collection of this name that a run's vectors go into.
 
     metadata: of the run's rows; None: as its first part has it. Raises ConfigError for a column
     that cannot be a field.
@@ -40,7 +41,7 @@ def collection_spec(
         metadata = _metadata(run) if metadata is None else metadata
         columns = {column: _type(column, metadata) for column in named}
     return CollectionSpec(
-        name=options.collection,
+        name=name,
         dim=int(run.record["dim"]),
         metric=options.metric or str(run.record["metric"]),
         index=options.index,
@@ -151,12 +152,9 @@ class Projection:
         Not while anything is written into the run: what is embedded anew at that moment would be
         deleted.
         """
-        done = self.ledger.withdrawn()
-        removals = [part for part in self._run.parts("removals") if stem(part) not in done]
-        gone = [self._run.read_part(part, ["id"])["id"] for part in removals]
-        if not gone:
+        removals, ids = self._removed()
+        if not removals:
             return 0
-        ids = pc.unique(pa.chunked_array([chunk for column in gone for chunk in column.chunks]))
         for _, table in self._run.iterate(["id"]):
             # Removed, and embedded again later.
             ids = ids.filter(pc.invert(pc.is_in(ids, table["id"].combine_chunks())))
@@ -164,6 +162,29 @@ class Projection:
         for part in removals:
             self.ledger.note_withdrawn(stem(part))
         return len(ids)
+
+    def resend_removed(self) -> int:
+        """Write those of the removed keys again that the run has; returns how many rows.
+
+        For runs that are read as one: what one has removed, an earlier one may still have.
+        """
+        removals, ids = self._removed()
+        if not removals:
+            return 0
+        sent = 0
+        for part, table in self._run.iterate(["id"]):
+            there = pc.is_in(table["id"], ids)
+            if pc.any(there).as_py():
+                sent += self.collection.upsert(self._run.read_part(part).filter(there))
+        return sent
+
+    def _removed(self) -> tuple[list[str], pa.Array]:
+        """The parts of `removals` that are not noted as deleted, and their keys."""
+        done = self.ledger.withdrawn()
+        removals = [part for part in self._run.parts("removals") if stem(part) not in done]
+        gone = [self._run.read_part(part, ["id"])["id"] for part in removals]
+        chunks = [chunk for column in gone for chunk in column.chunks]
+        return removals, pc.unique(pa.chunked_array(chunks, pa.string()))
 
     def reconcile(self, parts: Iterable[str] | None = None) -> Reconciled:
         """Ask the collection for every key of these parts, and write again what it lacks.
