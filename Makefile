@@ -16,7 +16,7 @@ $(VENV)/.base: pyproject.toml .ci/constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base
-	$(PIP) -e '.[dev,test]'
+	$(PIP) -e '.[app,dev,test]'
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.base

@@ -234,3 +234,11 @@ def test_doctor_names_a_milvus_that_does_not_answer(run):
     assert code == 1
     assert "BROKEN  milvus" in out
     assert "does not answer" in out
+
+
+def test_a_range_in_a_yaml_file_is_a_range_and_no_number_of_base_60(tmp_path, run, options):
+    file = tmp_path / "run.yaml"
+    file.write_text("manifest: m.csv\nout: run\ndecode_actors: 1:8\nbatch_size: 0x10\nfps: 2.5\n")
+    run("embed", "--config", str(file))
+    given = options[-1]
+    assert (str(given.decode_actors), given.batch_size, given.fps) == ("1:8", 16, 2.5)

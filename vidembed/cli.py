@@ -18,6 +18,8 @@ from vidembed.errors import ConfigError, UsageError, VidembedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import yaml
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -30,6 +32,7 @@ class Command:
 COMMANDS = {
     "embed": Command(config.EmbedConfig, "vidembed.commands.runs:embed"),
     "load": Command(config.LoadConfig, "vidembed.commands.runs:load"),
+    "reindex": Command(config.ReindexConfig, "vidembed.commands.reindex:reindex"),
     "compact": Command(config.CompactConfig, "vidembed.commands.runs:compact"),
     "evaluate": Command(config.EvaluateConfig, "vidembed.commands.evaluate:evaluate"),
     "compare": Command(config.CompareConfig, "vidembed.commands.evaluate:compare"),
@@ -150,7 +153,7 @@ def _from_file(path: str) -> dict[str, Any]:
 
     try:
         with open(path, encoding="utf-8") as file:
-            found = yaml.safe_load(file) or {}
+            found = yaml.load(file, Loader=_loader()) or {}
     except OSError as error:
         raise ConfigError(f"--config {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -158,6 +161,24 @@ def _from_file(path: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ConfigError(f"--config {path}: expected `option: value` lines")
     return {str(k).replace("-", "_"): v for k, v in found.items()}
+
+
+def _loader() -> type[yaml.SafeLoader]:
+    """PyYAML's safe one, without numbers of base 60: `decode_actors: 1:8` is no 68."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
+        if ":" in node.value:
+            return loader.construct_scalar(node)
+        kind = yaml.constructor.SafeConstructor.yaml_constructors[node.tag]
+        return kind(loader, node)
+
+    for name in ("int", "float"):
+        Loader.add_constructor(f"tag:yaml.org,2002:{name}", number)
+    return Loader
 
 
 def _function(where: str) -> Callable[[config.Config], int]:

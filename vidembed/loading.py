@@ -38,7 +38,7 @@ def load(config: LoadConfig, say: Callable[[str], None] = lambda sentence: None)
     say: is told how far an import is. Raises ConfigError, RunMismatchError or RunError.
     """
     run = Run.open(config.run)
-    spec = collection_spec(run, config)
+    spec = collection_spec(run, config, config.collection)
     if config.bulk and config.stage:
         options = BulkOptions(
             stage=config.stage,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidembed import sources
-from vidembed.commands.evaluate import show_evaluation
+from vidembed.commands.evaluation import show_evaluation
 from vidembed.commands.runs import show_report
 from vidembed.commands.search import show_hits
 from vidembed.config import EmbedConfig, EvaluateConfig, SearchConfig

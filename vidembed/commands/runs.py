@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from vidembed.commands.console import console
-from vidembed.schema import ALONE
+from vidembed.labels import ALONE
 
 if TYPE_CHECKING:
     from vidembed.config import CompactConfig, EmbedConfig, LoadConfig
