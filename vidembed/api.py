@@ -116,6 +116,7 @@ def open(  # noqa: A001 - the name that users expect; nothing here opens files
     weights: str | None = None,
     device: Device = "auto",
     memory: int | None = None,
+    consistency: str | None = None,
 ) -> Index:
     """A run or a Milvus collection, open for many queries: `with vidembed.open("runs/a") as index:`
 
@@ -123,7 +124,9 @@ def open(  # noqa: A001 - the name that users expect; nothing here opens files
     collection: its name there, by default `videos`. encoder, weights: of the queries, where they
     are not those that the run or the collection names. device: where queries are encoded. memory:
     bytes of a run's vectors that are kept between queries, by default a quarter of the machine's;
-    what is beyond is read again by each.
+    what is beyond is read again by each. consistency: of a collection's answers; by default its
+    own, `Strong`, which waits for all that was written before, up to 0.2 s a query on a server;
+    `Bounded` does not wait, and may miss what the last seconds brought.
 
     Raises ConfigError where there is no run or no collection, RunMismatchError for another encoder.
     """
@@ -136,6 +139,7 @@ def open(  # noqa: A001 - the name that users expect; nothing here opens files
         weights=weights,
         device=device,
         memory=memory,
+        consistency=consistency,
     )
 
 

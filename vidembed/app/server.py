@@ -50,6 +50,8 @@ def serve(options: AppConfig) -> int:
                 encoder=options.encoder,
                 weights=options.weights,
                 device=options.device,
+                # Nobody waits 0.2 s for what may be written at the moment.
+                consistency="Bounded" if options.milvus else None,
             )
         )
         access = Access.of(place, options.allow_root)

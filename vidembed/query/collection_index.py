@@ -25,9 +25,13 @@ class CollectionIndex:
 
     kind: Literal["collection"] = "collection"
 
-    def __init__(self, uri: str, name: str) -> None:
-        """Raises ConfigError where nothing answers, or there is no such collection of ours."""
+    def __init__(self, uri: str, name: str, consistency: str | None = None) -> None:
+        """consistency: of searches, see `Collection.search`.
+
+        Raises ConfigError where nothing answers, or there is no such collection of ours.
+        """
         self.place, self.collection = uri, name
+        self._consistency = consistency
         self._collection = Collection(uri, name)
         try:
             self.made = self._collection.made_for()
@@ -98,6 +102,7 @@ class CollectionIndex:
             filter=where or "",
             params=dict(params or {}),
             group_by="video_id" if by_video else None,
+            consistency=self._consistency,
         )
         best: dict[str, Hit] = {}
         for row in (row for rows in answers for row in rows):
@@ -109,7 +114,7 @@ class CollectionIndex:
 
     def get(self, ids: Sequence[str]) -> list[Hit | None]:
         """The rows of these ids, with score 0; None for those that are not there."""
-        return [None if row is None else hit(row, 0.0) for row in self._now().get(ids)]
+        return [None if row is None else hit(row, 0.0) for row in self._got(ids)]
 
     def stored(self, key: str) -> tuple[str, NDArray[np.float32]]:
         """As of a run. Raises ConfigError where there is no such id."""
@@ -126,4 +131,9 @@ class CollectionIndex:
 
     def _stored(self, ids: list[str]) -> list[dict[str, Any]]:
         fields = ["id", "video_id", "segments", "embedding"]
-        return [row for row in self._now().get(ids, fields=fields) if row is not None]
+        return [row for row in self._got(ids, fields) if row is not None]
+
+    def _got(
+        self, ids: Sequence[str], fields: Sequence[str] | None = None
+    ) -> list[dict[str, Any] | None]:
+        return self._now().get(ids, fields, consistency=self._consistency)

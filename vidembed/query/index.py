@@ -255,11 +255,12 @@ def open_collection(
     encoder: str | None = None,
     weights: str | None = None,
     device: Device = "auto",
+    consistency: str | None = None,
 ) -> Index:
     """See `open_index`."""
     from vidembed.query.collection_index import CollectionIndex
 
-    rows = CollectionIndex(uri, name)
+    rows = CollectionIndex(uri, name, consistency)
     if encoder not in (None, rows.encoder):
         rows.close()
         raise RunMismatchError(
@@ -276,12 +277,20 @@ def open_index(
     weights: str | None = None,
     device: Device = "auto",
     memory: int | None = None,
+    consistency: str | None = None,
 ) -> Index:
     """See `vidembed.open`."""
     uri = os.fspath(place) if isinstance(place, str | os.PathLike) else place.out
     if is_lite(uri) or uri.startswith(("http://", "https://")):
         name = collection or _COLLECTION
-        return open_collection(uri, name, encoder=encoder, weights=weights, device=device)
+        return open_collection(
+            uri,
+            name,
+            encoder=encoder,
+            weights=weights,
+            device=device,
+            consistency=consistency,
+        )
     if collection is not None:
         raise ConfigError(
             f"collection={collection!r} is for Milvus, and {uri} is a run: give a path ending in "
