@@ -212,7 +212,7 @@ def test_the_commands_of_the_job_are_vidembeds_and_so_are_their_options(tmp_path
     script = data[entry[-1].removeprefix(mounted)]
     assert subprocess.run(["sh", "-n", "-c", script], check=False).returncode == 0
     lines = [line for line in script.splitlines() if line.startswith("vidembed ")]
-    assert [line.split()[1] for line in lines] == ["embed", "load"]
+    assert [line.split()[1] for line in lines] == ["embed", "reindex"]
     for line in lines:
         name, flag, path = shlex.split(line)[1:]
         assert flag == "--config"

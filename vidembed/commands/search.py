@@ -81,6 +81,10 @@ def show_hits(hits: list[Hit]) -> None:
             # Not decoded again: its score is the search's.
             scores = ["–", *scores]
         # What manifests say is no markup.
-        words = (Text(word) for word in (hit.id, window, facts[:120], hit.uri))
+        words = (Text(word) for word in (hit.id, window, _cut(facts), hit.uri))
         table.add_row(str(rank), *scores, *words)
     console().print(table)
+
+
+def _cut(text: str, most: int = 120) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
