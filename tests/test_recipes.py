@@ -143,13 +143,13 @@ def test_reverse_video_search(clips, drawn_weights, tmp_path):
     data = tmp_path / "reverse"
     actions = ("country_line_dancing", "eating_cake")
     rows = []
-    for n, (clip, _) in enumerate(clips[:4]):
-        action = actions[n // 2]
+    for n, (clip, _) in enumerate(clips[:2]):
+        action = actions[n]
         copy(clip, data / "train" / action / f"{clip.stem}.mp4")
         rows.append((n, f"./train/{action}/{clip.stem}.mp4", action))
     write_csv(data / "reverse_video_search.csv", ["id", "path", "label"], rows)
-    for (clip, _), action in zip(clips[4:6], actions, strict=True):
-        copy(clip, data / "test" / action / f"{clip.stem}.mp4")
+    clip, _ = clips[2]
+    copy(clip, data / "test" / actions[0] / f"{clip.stem}.mp4")
     places = {
         "DATA": data,
         "X3D": drawn_weights("x3d_m", "X3D_M.pyth", "model_state"),
@@ -162,7 +162,7 @@ def test_reverse_video_search(clips, drawn_weights, tmp_path):
         assert (found["layout"], found["left_out"]) == ("reverse-search", {})
         table = found["video_to_video"]
         assert table.keys() >= {"mHR@10", "mAP@10", "mAP_cut@10", "nDCG@10", "ci95"}
-        assert shape(table) == (2, 4)
+        assert shape(table) == (1, 2)
         # All of the gallery is among the first ten.
         assert table["mHR@10"] == 1
     raw = places["RUNS"] / "train" / "x3d_m_raw"

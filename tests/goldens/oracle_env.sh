@@ -8,7 +8,7 @@ set -eu
 python3.11 -m venv "$1"
 pip="$1/bin/pip -q --disable-pip-version-check install"
 $pip 'setuptools<81' wheel torch==2.13.0 numpy==2.4.6 transformers==5.23.0 safetensors \
-    sentencepiece protobuf pillow ftfy regex wcwidth yacs tabulate termcolor portalocker av tqdm \
+    sentencepiece protobuf pillow==12.3.0 ftfy regex wcwidth yacs tabulate termcolor portalocker av tqdm \
     packaging pyyaml tenacity contextvars pydantic
 # Without what they declare: none of it is needed, and some of it is gone.
 $pip --no-deps torchvision==0.28.0 fvcore iopath parameterized torchmultimodal-nightly==2024.4.1 \

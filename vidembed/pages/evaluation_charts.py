@@ -25,6 +25,8 @@ NAMES = {
 STYLES = {name: at for at, name in enumerate(NAMES)}
 _RERANKED = 3
 _WIDTH, _HEIGHT = 420, 250
+# Of small letters, in the units of the drawing.
+_LINE = 12.0
 _UNIT = tuple((v / 5, f"{v / 5:g}") for v in range(6))
 
 
@@ -251,9 +253,9 @@ def sweep(steps: list[dict[str, Any]]) -> Chart | None:
                 x=x.at(ms),
                 y=y.at(found),
                 title=f"{label}: ANN recall{at} {found:.4f}, {name} {ms:.2f} ms",
-                label=label if name == "p50" else "",
+                label=shown if name == "p50" else "",
             )
-            for ms, found, label in pairs
+            for (ms, found, label), shown in zip(pairs, _apart(x, y, pairs), strict=True)
         )
         line = points(x, y, ((ms, found) for ms, found, _ in pairs))
         lines.append(Line(name=f"{name} latency", style=style, points=line, marks=marks))
@@ -266,6 +268,21 @@ def sweep(steps: list[dict[str, Any]]) -> Chart | None:
         y=y,
         lines=tuple(lines),
     )
+
+
+def _apart(x: Axis, y: Axis, pairs: list[tuple[float, float, str]]) -> list[str]:
+    """The names of points, but for those that would be written over another."""
+    taken: list[tuple[float, float]] = []
+    shown = []
+    for ms, found, name in pairs:
+        place = (x.at(ms), y.at(found))
+        free = all(
+            abs(place[0] - other[0]) > 7 * len(name) or abs(place[1] - other[1]) > _LINE
+            for other in taken
+        )
+        shown.append(name if free else "")
+        taken += [place] if free else []
+    return shown
 
 
 def _latency_axis(values: list[float]) -> Axis:
