@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
 
-.PHONY: quickstart test check docs lock bench-decode bench-encoders clean
+.PHONY: quickstart test check docs lock bench-decode bench-encoders bench-evaluate bench-search clean
 
 # torch first and by its exact version: from a range, pip would take the newest CUDA build.
 TORCH := $(shell grep '^torch==' .ci/constraints.txt)
@@ -48,6 +48,10 @@ bench-decode:
 # Speed and precision of the encoders on this machine; e.g. ARGS='--weights NAME=PATH'
 bench-encoders: $(VENV)/.base
 	$(BIN)/python benchmarks/encoders.py $(ARGS)
+
+# The exact ranking, and the search of a run, at a million vectors (2 GB below the temporary folder)
+bench-evaluate bench-search: $(VENV)/.base
+	$(BIN)/python benchmarks/$(@:bench-%=%).py $(ARGS)
 
 clean:
 	rm -rf $(VENV) site quickstart .pytest_cache .mypy_cache .ruff_cache
