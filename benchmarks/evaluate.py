@@ -34,8 +34,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import machine
+
+RESULTS = machine.ROOT / "benchmarks" / "results"
 _PART = 20_000
 _LABELS = 10_000
 _CHECKED = 20
@@ -123,7 +126,7 @@ def evaluate(folder: Path, block_megabytes: int) -> dict[str, Any]:
     words += ["--out", str(folder / "evaluation"), "--examples", "0"]
     words += ["--block-megabytes", str(block_megabytes)]
     mark = uuid.uuid4().hex
-    environment = {**os.environ, _MARK: mark, "PYTHONPATH": str(ROOT), "SPT_NOENV": "1"}
+    environment = {**os.environ, _MARK: mark, "PYTHONPATH": str(machine.ROOT), "SPT_NOENV": "1"}
     environment.pop("OMP_NUM_THREADS", None)
     began = time.perf_counter()
     process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
@@ -222,18 +225,12 @@ def check(folder: Path, count: int) -> dict[str, Any]:
 
 
 def _about(options: argparse.Namespace) -> dict[str, Any]:
-    cpu = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), cpu)
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     import ray
 
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit or "unknown",
-        "cpu": cpu,
+        "commit": machine.commit(),
+        "cpu": machine.cpu(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
@@ -293,5 +290,4 @@ def _speed(what: str, seconds: float, products: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     main()

@@ -27,8 +27,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import machine
+
+RESULTS = machine.ROOT / "benchmarks" / "results"
 _DIM = 8
 _CHUNK = 100_000
 
@@ -112,7 +115,7 @@ def _vectors(videos: pa.Table) -> pa.Table:
 
 def _in_a_process_of_its_own(folder: Path) -> dict[str, Any]:
     command = [sys.executable, __file__, "--measure", str(folder)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(machine.ROOT)}
     said = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
     found: dict[str, Any] = json.loads(said.stdout.splitlines()[-1])
     return found
@@ -156,16 +159,10 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def _about(note: str) -> dict[str, Any]:
-    cpu = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), cpu)
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit or "unknown",
-        "cpu": cpu,
+        "commit": machine.commit(),
+        "cpu": machine.cpu(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
@@ -210,5 +207,4 @@ def _write(found: dict[str, Any], folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     main()

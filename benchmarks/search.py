@@ -28,8 +28,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import machine
+
+RESULTS = machine.ROOT / "benchmarks" / "results"
 LABELS = [f"label {k}" for k in range(50)]
 TOP = 10
 
@@ -143,7 +146,7 @@ def command(options: argparse.Namespace) -> dict[str, Any]:
     python = [sys.executable, "-m", "vidembed", *words]
 
     def searched() -> None:
-        subprocess.run(python, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+        subprocess.run(python, check=True, stdout=subprocess.DEVNULL, cwd=machine.ROOT)
 
     searched()
     found = {"seconds": _median([_timed(searched) for _ in range(3)])}
@@ -267,7 +270,7 @@ def _in_a_process_of_its_own(case: str, options: argparse.Namespace) -> dict[str
     words = ["rows", "dim", "part_rows", "repeats", "folder"]
     flags = [f"--{word.replace('_', '-')}={getattr(options, word)}" for word in words]
     python = [sys.executable, "-m", "benchmarks.search", f"--case={case}", *flags]
-    done = subprocess.run(python, check=True, stdout=subprocess.PIPE, cwd=ROOT)
+    done = subprocess.run(python, check=True, stdout=subprocess.PIPE, cwd=machine.ROOT)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -278,7 +281,8 @@ def _write(options: argparse.Namespace, found: dict[str, dict[str, Any]]) -> Non
         "rows": options.rows,
         "dim": options.dim,
         "part_rows": options.part_rows,
-        "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
+        "machine": f"{machine.cpu()}, {len(os.sched_getaffinity(0))} cores",
+        "commit": machine.commit(),
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in ("numpy", "pyarrow")},
         "note": options.note,
@@ -289,11 +293,6 @@ def _write(options: argparse.Namespace, found: dict[str, dict[str, Any]]) -> Non
     base.with_suffix(".json").write_text(json.dumps({"about": about, "results": found}, indent=1))
     base.with_suffix(".md").write_text(_page(about, found))
     print(base.with_suffix(".md"))
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), "")
 
 
 def _page(about: dict[str, Any], found: dict[str, dict[str, Any]]) -> str:

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import machine
 from benchmarks.decoding import contenders, inputs
 from benchmarks.decoding.handover import hand_over
 from benchmarks.decoding.measure import measure
@@ -80,8 +81,8 @@ def _options() -> argparse.Namespace:
 def _about(names: list[str], repeats: int, note: str, refused: dict[str, str]) -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": _commit(),
-        "cpu": _cpu(),
+        "commit": machine.commit(),
+        "cpu": machine.cpu(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "load": f"{os.getloadavg()[0]:.1f}",
@@ -110,28 +111,6 @@ def _hand_over(clips: list[Clip], repeats: int) -> HandOver | str:
         return hand_over(clips, repeats)
     except Exception as error:  # noqa: BLE001 - its failure must not cost the other results
         return f"{type(error).__name__}: {error}"
-
-
-def _commit() -> str:
-    def git(*words: str) -> str:
-        run = subprocess.run(
-            ["git", *words], cwd=_ROOT, capture_output=True, text=True, check=False
-        )
-        return run.stdout.strip()
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "vidembed")
-    return (git("rev-parse", "--short=12", "HEAD") or "unknown") + (
-        " and changes" if changed else ""
-    )
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.machine())
 
 
 def _versions() -> dict[str, str]:

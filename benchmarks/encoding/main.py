@@ -7,7 +7,6 @@ import datetime
 import json
 import os
 import platform
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
+from benchmarks import machine
 from benchmarks.encoding import inputs, measure, seeds
 from benchmarks.encoding.report import Result, Run, markdown, record
 from vidembed.encode import registry
@@ -132,7 +132,7 @@ def _about(options: argparse.Namespace) -> dict[str, Any]:
     origin = "from files" if options.clips else "drawn"
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": _commit(),
+        "commit": machine.commit(),
         "machine": _machine(options.device),
         "device": options.device,
         "load": f"{os.getloadavg()[0]:.1f}",
@@ -153,24 +153,6 @@ def _machine(device: str) -> str:
     if device == "cuda":
         return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
     threads = torch.get_num_threads()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    name = next(models, platform.processor() or platform.machine())
-    return f"{name}, {os.cpu_count()} cores, {threads} thread{'s' * (threads != 1)} of torch"
-
-
-def _commit() -> str:
-    def git(*words: str) -> str:
-        try:
-            run = subprocess.run(
-                ["git", *words], cwd=_ROOT, capture_output=True, text=True, check=False
-            )
-        except OSError:
-            return ""
-        return run.stdout.strip()
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "vidembed")
-    return (git("rev-parse", "--short=12", "HEAD") or "unknown") + " and changes" * bool(changed)
+    return (
+        f"{machine.cpu()}, {os.cpu_count()} cores, {threads} thread{'s' * (threads != 1)} of torch"
+    )

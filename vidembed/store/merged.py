@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Merged(Run):
-    """Runs read as one; it is not written to. Notes about collections are kept beside the last.
+    """Runs read as one, by `read_part` and what is made of it; it is not written to. Notes about
+    collections are kept beside the last.
 
     places: of each part, which run it is of. hidden: of each run the videos, as sorted hashes,
     that a later run has: 16 bytes each; none for a single run.
@@ -70,6 +71,14 @@ class Merged(Run):
         seen = pa.array(~contains(hidden, hash_ids(table["video_id"])))
         table = table.filter(seen)
         return table if columns is None else table.select(columns)
+
+    def read_rows(self, part: str, rows: Any, columns: list[str]) -> pa.Table:
+        """Never: places in a part are not those of the rows that are read here."""
+        raise TypeError("runs that are merged are read by whole parts")
+
+    def read_group(self, *_: Any, **__: Any) -> pa.Table:
+        """Never: as `read_rows`."""
+        raise TypeError("runs that are merged are read by whole parts")
 
     def shadowed(self) -> pa.ChunkedArray:
         """Keys that an earlier run has and that no row read here has."""

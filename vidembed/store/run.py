@@ -264,9 +264,9 @@ class Run:
             raise _damaged(part, error) from error
 
     def rows_of(self, part: str) -> int:
-        """How many rows a part has, without reading them."""
-        with sources.open_binary(part) as file:
-            return int(pq.read_metadata(file).num_rows)
+        """How many rows a part has, without reading them. Raises as `read_part`."""
+        with self._opened(part) as parquet:
+            return int(parquet.metadata.num_rows)
 
     def vectors(self) -> np.ndarray[Any, np.dtype[np.float32]]:
         """All vectors, float32 [rows, dim], in the order of `read`."""

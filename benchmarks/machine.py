@@ -1,0 +1,34 @@
+"""What a result is of: the processor, and the commit of the code."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def cpu() -> str:
+    """The processor's name, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor() or platform.machine())
+
+
+def commit() -> str:
+    """The commit of the checkout, and whether the product differs from it; `unknown` elsewhere."""
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", "vidembed")
+    found = _git("rev-parse", "--short=12", "HEAD") or "unknown"
+    return found + " and changes" * bool(changed)
+
+
+def _git(*words: str) -> str:
+    try:
+        run = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return run.stdout.strip()
