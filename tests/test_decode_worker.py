@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -320,6 +321,23 @@ def test_a_child_that_cannot_start_says_how_to_see_why(video, monkeypatch, make_
     monkeypatch.setenv("VIDEMBED_DECODE_DRILL", "no_such_module:function")
     with pytest.raises(RunError, match=r"import vidembed\.decode\.child"):
         make_worker().decode(request(video))
+
+
+def test_a_child_that_is_killed_while_it_starts_costs_nothing(video, make_worker):
+    before, killed = children(), []
+
+    def kill_the_first():
+        while not killed:
+            for pid in children() - before:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+    killer = threading.Thread(target=kill_the_first)
+    killer.start()
+    pixels = make_worker().decode(request(video))[1][0][0]
+    killer.join()
+    assert killed
+    assert frame_numbers(pixels) == [0, 9, 19, 29]
 
 
 def test_the_child_loads_neither_torch_nor_ray():

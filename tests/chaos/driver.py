@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.helpers.families import Family
 
 # What a driver has started is gone so long after it, by itself.
-_GONE_S = 45.0
+_GONE_S = 90.0
 # But for two of Ray's own, which have no part in a job and take a minute.
 _IDLE = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 _MOMENTS = ("starting", "decoding", "writing")

@@ -109,6 +109,15 @@ class GrowingCluster:
         """All processes of all its nodes."""
         return self._family.members()
 
+    def said(self, words: str) -> bool:
+        """Whether the autoscaler has said this, which it does some time after it was so."""
+        deadline = time.monotonic() + _START_S
+        while words not in self.log():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.2)
+        return True
+
     def log(self) -> str:
         """What the autoscaler has done."""
         path = self._folder / "session_latest" / "logs" / "monitor.log"

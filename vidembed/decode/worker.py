@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vidembed.pixels import Pixels
 
 _START_SECONDS = 120.0
+_STARTS = 3
 _POLL_SECONDS = 0.05
 # A fresh process after this many videos: decoders leak, and nobody else would notice.
 RECYCLE_AFTER = 1000
@@ -85,20 +86,28 @@ class DecodeWorker:
             if self._child.process.poll() is None:
                 return self._child
             self._kill()
+        # One that is killed while it starts says nothing of the next: an import that fails does.
+        for _ in range(_STARTS):
+            if (child := self._started()) is not None:
+                return child
+        raise RunError(
+            "the decode process does not start; `python -c 'import vidembed.decode.child'` in the "
+            "environment of the workers says why"
+        )
+
+    def _started(self) -> _Child | None:
+        """A child that is ready; None where it ended, or said nothing for too long."""
         self._child = child = _Child()
         self._served = 0
         try:
             send(child.requests, self.limits)
-            if not select.select([child.answers], [], [], _START_SECONDS)[0]:
-                raise EOFError
-            receive(child.answers)
-        except (EOFError, BrokenPipeError) as error:
-            self._kill()
-            raise RunError(
-                "the decode process does not start; `python -c 'import vidembed.decode.child'` in "
-                "the environment of the workers says why"
-            ) from error
-        return child
+            if select.select([child.answers], [], [], _START_SECONDS)[0]:
+                receive(child.answers)
+                return child
+        except (EOFError, BrokenPipeError):
+            pass
+        self._kill()
+        return None
 
     def _wait(self, child: _Child, uri: str) -> Answer:
         deadline = time.monotonic() + self.limits.seconds
