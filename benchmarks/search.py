@@ -322,7 +322,7 @@ def _page(about: dict[str, Any], found: dict[str, dict[str, Any]]) -> str:
         "",
         f"{about['rows']:,} random unit vectors of {about['dim']} dimensions ({size:,.0f} MiB) in "
         f"parts of {about['part_rows']:,} rows; {about['machine']}, Python {about['python']}, "
-        f"{versions}. {about['note']}".rstrip(),
+        f"{versions}; vidembed at `{about['commit']}`. {about['note']}".rstrip(),
         "",
         "`python benchmarks/search.py`. Medians; the peak is the resident set of the process.",
         "",

@@ -59,7 +59,7 @@ def quickstart(options: QuickstartConfig) -> int:
     show_evaluation(evaluation)
     _say("Next")
     print(f'  vidembed search "a red circle moving left" --run {run}')
-    print(f"  open {run}/report.html and {evaluation.out}/evaluation.html")
+    print(f"  open {run}/report.html and {run}/evaluation/evaluation.html")
     print(f"  vidembed app --run {run}   (after: pip install -c .ci/constraints.txt '.[app]')")
     print("  vidembed embed YOUR_FOLDER --out runs/first --encoder clip4clip --weights …")
     print("The tiny encoder knows drawn shapes only; `vidembed encoders` lists those for footage.")

@@ -9,6 +9,7 @@ import http.client
 import re
 import threading
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
@@ -44,7 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-class _Server:
+class _Server(ABC):
     def __enter__(self):
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
@@ -100,8 +101,9 @@ class _Server:
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
 
+    @abstractmethod
     def answer(self, handler, fault: Fault | None) -> None:
-        raise NotImplementedError
+        """Reply to a request; fault: what is to go wrong with it."""
 
 
 class FileServer(_Server):
