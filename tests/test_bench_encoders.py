@@ -94,8 +94,8 @@ def test_what_is_compiled_is_what_the_encoder_calls_itself():
     encoder = registry.load(spec, "cpu", "float32")
     found = measure.outermost(encoder, inputs.clips(spec.clip, 1, None))
     kinds = [type(module).__name__ for module in found]
-    assert kinds[0].endswith(("VisionModel", "VisionTransformer"))
-    assert "CLIPEncoderLayer" not in kinds
+    assert kinds[0] == "VisionTower"
+    assert "Layer" not in kinds
 
 
 def test_clips_come_from_files_with_their_frames_evenly_taken(tmp_path):

@@ -7,7 +7,7 @@ import os
 import tempfile
 import uuid
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import ray
 import ray.data
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from vidembed import sources
+from vidembed import local_ray, sources
 from vidembed.errors import ConfigError, RunError, VidembedError
 from vidembed.quiet import native_stderr_to
 
@@ -46,25 +46,26 @@ def connected(address: str | None, out: str) -> Iterator[None]:
 @contextmanager
 def _session(address: str | None, out: str) -> Iterator[None]:
     address = address or os.environ.get("RAY_ADDRESS")
-    options: dict[str, Any] = {"address": address or "local"}
-    if not address:
-        options |= {"include_dashboard": False, "num_cpus": os.cpu_count() or 1}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # See store.milvus: a fork beside gRPC's busy threads may never come back.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
-    try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise ConfigError(
-            f"Ray at {options['address']} cannot be joined: {str(error).splitlines()[0]}"
-        ) from error
-    _quieten()
-    try:
+    with ExitStack() as stack:
+        try:
+            if address and address != "local":
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+                stack.callback(ray.shutdown)
+            else:
+                cpus = os.cpu_count() or 1
+                own = local_ray.started(num_cpus=cpus, logging_level=logging.ERROR)
+                stack.enter_context(own)
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            raise ConfigError(
+                f"Ray at {address or 'local'} cannot be joined: {str(error).splitlines()[0]}"
+            ) from error
+        _quieten()
+        stack.callback(_keep_logs, out)
         with _own_context():
             yield
-    finally:
-        _keep_logs(out)
-        ray.shutdown()
 
 
 def size() -> tuple[float, float]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from vidembed.errors import WeightsError
 from vidembed.pixels import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -154,13 +156,31 @@ class LoadedEncoder(ABC):
             )
 
 
+class _Unfilled(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Networks that are made meanwhile have no values yet: they are on the meta device, and no
+    parameter is drawn at random, which takes seconds, or, on that device, torch's compiler: a
+    second to import, for nothing.
+    """
+    with torch.device("meta"), _Unfilled():
+        yield
+
+
 def build(module: Callable[[], nn.Module], state: dict[str, torch.Tensor], where: str) -> nn.Module:
     """A network made by `module` with these tensors, float32, ready to infer.
 
-    It is made on the meta device: initialising what is overwritten right after takes seconds.
     Raises WeightsError where names or shapes do not fit, and where a buffer is left without values.
     """
-    with torch.device("meta"):
+    with unfilled():
         made = module()
     try:
         made.load_state_dict({k: _single(v) for k, v in state.items()}, strict=True, assign=True)

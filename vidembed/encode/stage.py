@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from vidembed import schema
+from vidembed import log, schema
 from vidembed.encode import registry
 from vidembed.labels import ALONE
 from vidembed.tally import Event, Tally, encode_stage, silent
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodeSettings:
     """All that the encode stage needs to know. label: whose columns it works on; threads: of torch
-    on a CPU; 0 leaves torch's own.
+    on a CPU; 0 leaves torch's own; batch: clips that a full batch has, 0 where nobody knows.
     """
 
     spec: EncoderSpec
@@ -34,6 +34,7 @@ class EncodeSettings:
     device: Device = "auto"
     dtype: Dtype = "auto"
     threads: int = 0
+    batch: int = 0
 
 
 class Encode:
@@ -54,7 +55,10 @@ class Encode:
             import torch
 
             torch.set_num_threads(settings.threads)
+        self._batch = settings.batch
+        began = time.time()
         self._encoder: Encoder = registry.load(settings.spec, settings.device, settings.dtype)
+        self._note_loaded(settings, time.time() - began)
 
     def __call__(self, clips: pa.Table) -> pa.Table:
         """Table of `schema.clips`, or of another encoder's `schema.encoded`, to table of
@@ -78,9 +82,28 @@ class Encode:
                 seconds=time.time() - began,
                 clips=int(there.sum()) - bad,
                 failures={"NonFinite": bad} if bad else {},
+                slots=max(self._batch, len(clips)) if there.any() else 0,
             )
         )
+        if bad:
+            self._note_not_finite(clips, finite)
         return table
+
+    def _note_loaded(self, settings: EncodeSettings, seconds: float) -> None:
+        encoder = self._encoder
+        log.note(
+            "encoder loaded",
+            self._stage,
+            encoder=settings.spec.name,
+            seconds=round(seconds, 3),
+            device=str(getattr(encoder, "device", settings.device)),
+            dtype=str(getattr(encoder, "dtype", settings.dtype)).removeprefix("torch."),
+        )
+
+    def _note_not_finite(self, clips: pa.Table, finite: NDArray[np.bool_]) -> None:
+        facts = {name: _FAILURE[name] for name in ("error", "message", "attempts")}
+        for video in clips["video_id"].filter(pa.array(~finite)).unique().to_pylist():
+            log.note("video failed", "encode", "warning", video_id=video, **facts)
 
     def _encode(self, clips: pa.Table) -> NDArray[np.float32]:
         pixels, valid = clips.combine_chunks().columns

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vidembed.encode import weights as files
-from vidembed.encode.base import LoadedEncoder, same_weights
+from vidembed.encode.base import LoadedEncoder, same_weights, unfilled
 from vidembed.encode.clip4clip import layout
 from vidembed.encode.clip4clip.describe import TINY, architecture_of
 from vidembed.encode.clip4clip.model import Clip4Clip, neighbours
@@ -40,7 +40,7 @@ class Towers(LoadedEncoder):
         architecture, reference = architecture_of(found)
         self._tokenizer = _tokenizer(found, architecture)
         self._model = _build(architecture, _state(found, architecture, from_reference=reference))
-        self._model.clip.to(dtype=dtype)  # type: ignore[call-arg]  # wrapped by transformers
+        self._model.clip.to(dtype=dtype)
         self._model.to(device=device)
 
     def padded_features(
@@ -111,19 +111,11 @@ def _state(
 
 
 def _build(architecture: Architecture, state: dict[str, torch.Tensor]) -> Clip4Clip:
-    # On the meta device: initialising what is about to be overwritten takes seconds.
-    with torch.device("meta"):
+    with unfilled():
         model = Clip4Clip(architecture)
     own = tuple(f"{module}." for module in layout.HEAD_MODULES)
     named = {k if k.startswith(own) else f"clip.{k}": v for k, v in state.items()}
     model.load_state_dict(named, strict=True, assign=True)
-    for module in model.modules():
-        # Index buffers are not in any file, and have no values on the meta device.
-        ids = getattr(module, "position_ids", None)
-        if isinstance(ids, torch.Tensor) and ids.is_meta:
-            module.register_buffer(
-                "position_ids", torch.arange(ids.shape[-1]).expand(ids.shape), persistent=False
-            )
     if "lstm_visual.weight_ih_l0" in state:
         model.lstm_visual.flatten_parameters()
     return model.eval().requires_grad_(False)

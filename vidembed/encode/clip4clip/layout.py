@@ -28,7 +28,7 @@ DEPTH, _RGB = 3, 3
 class Architecture:
     """What must be known to build the network; everything else is in the weights.
 
-    `clip` is a `transformers.CLIPConfig` as a dictionary.
+    `clip` is a CLIP's config.json, as transformers writes it.
     """
 
     clip: dict[str, Any] = field(hash=False)

@@ -1,4 +1,4 @@
-"""CLIP4Clip as torch modules: transformers' CLIP towers and the heads of the paper.
+"""CLIP4Clip as torch modules: CLIP's towers and the heads of the paper.
 
 Source: Luo et al., "CLIP4Clip: An Empirical Study of CLIP for End to End Video Clip Retrieval",
 arXiv 2104.08860, and its official repository ArrowLuo/CLIP4Clip.
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPModel
+
+from vidembed.encode.clip4clip.clip import Clip, quick_gelu
 
 if TYPE_CHECKING:
     from vidembed.encode.clip4clip.layout import Architecture
@@ -22,7 +23,34 @@ MASKED = -1_000_000.0
 
 class QuickGELU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(1.702 * x)
+        return quick_gelu(x)
+
+
+class FrameAttention(nn.Module):
+    """nn.MultiheadAttention of torch, its parameters and its start, without its checks of masks,
+    which import a library for algebra.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        self._heads = heads
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, x: Tensor, key_bias: Tensor) -> Tensor:
+        """x [n, length, width]; key_bias [n, length], which is added to each place's logits."""
+        projected = nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias)
+        query, key, value = (
+            part.reshape(*x.shape[:2], self._heads, -1).transpose(1, 2)
+            for part in projected.chunk(3, -1)
+        )
+        bias = key_bias[:, None, None].expand(-1, self._heads, x.shape[1], -1)
+        seen = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        out: Tensor = self.out_proj(seen.transpose(1, 2).flatten(2))
+        return out
 
 
 class ResidualAttentionBlock(nn.Module):
@@ -34,7 +62,7 @@ class ResidualAttentionBlock(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.attn = FrameAttention(width, heads)
         self.ln_1 = nn.LayerNorm(width, eps=1e-12)
         self.mlp = nn.Sequential()
         self.mlp.add_module("c_fc", nn.Linear(width, width * 4))
@@ -43,11 +71,7 @@ class ResidualAttentionBlock(nn.Module):
         self.ln_2 = nn.LayerNorm(width, eps=1e-12)
 
     def forward(self, x: Tensor, key_bias: Tensor) -> Tensor:
-        normed = self.ln_1(x)
-        attended, _ = self.attn(
-            normed, normed, normed, need_weights=False, key_padding_mask=key_bias
-        )
-        x = x + attended
+        x = x + self.attn(self.ln_1(x), key_bias)
         out: Tensor = x + self.mlp(self.ln_2(x))
         return out
 
@@ -93,7 +117,7 @@ class PairTransformer(nn.Module):
 class Clip4Clip(nn.Module):
     """Two towers whose vectors compare by cosine: frames of a clip, and words.
 
-    The CLIP part keeps transformers' parameter names below `clip.`; the head keeps the
+    The CLIP part keeps Hugging Face's parameter names below `clip.`; the head keeps the
     reference's (`frame_position_embeddings`, `transformerClip`, `lstm_visual`; `cross` and
     `similarity_dense` of tightTransf, which has scores of pairs in the place of vectors).
     """
@@ -101,11 +125,7 @@ class Clip4Clip(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        config = CLIPConfig(**architecture.clip)
-        # One attention implementation everywhere, so that a vector does not depend on what else
-        # is installed.
-        config._attn_implementation = "sdpa"
-        self.clip = CLIPModel(config)
+        self.clip = Clip(architecture.clip)
         dim = architecture.dim
         if architecture.head in ("seqLSTM", "seqTransf"):
             self.frame_position_embeddings = nn.Embedding(architecture.context_length, dim)
@@ -123,8 +143,7 @@ class Clip4Clip(nn.Module):
 
         Where a patch spans frames: [n, 9, height, width], see `neighbours`.
         """
-        pooled = self.clip.vision_model(pixel_values=pixels).pooler_output
-        features: Tensor = self.clip.visual_projection(pooled)
+        features: Tensor = self.clip.visual_projection(self.clip.vision_model(pixels))
         return features
 
     def pool(self, frames: Tensor, mask: Tensor) -> Tensor:
@@ -173,7 +192,7 @@ class Clip4Clip(nn.Module):
     def word_features(self, ids: Tensor) -> Tensor:
         """Token ids [n, length] to projected features [n, dim], those of the first end-of-text."""
         text = self.clip.text_model
-        hidden = text(input_ids=ids).last_hidden_state
+        hidden = text(ids)
         # The vocabulary's last id ends a text; a text that is cut still has it.
         last = text.embeddings.token_embedding.num_embeddings - 1
         end = torch.eq(ids, last).int().argmax(dim=-1)

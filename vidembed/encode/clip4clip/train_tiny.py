@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from vidembed.encode.clip4clip.clip import Clip
 from vidembed.encode.clip4clip.model import Clip4Clip
 from vidembed.encode.clip4clip.tiny_data import (
     ATTRIBUTES,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from vidembed.encode.clip4clip.clip import Clip
     from vidembed.synthetic.scenes import Scene
 
 _MEAN = torch.tensor((0.48145466, 0.4578275, 0.40821073)).view(3, 1, 1)
@@ -82,6 +84,28 @@ def normalised(pixels: NDArray[np.uint8]) -> Tensor:
     return (torch.from_numpy(pixels).movedim(-1, -3).float() / 255 - _MEAN) / _STD
 
 
+def _initialise(clip: Clip) -> None:
+    """Weights to start from, by the deviations of CLIP's own training."""
+    for tower, projection in (
+        (clip.vision_model, clip.visual_projection),
+        (clip.text_model, clip.text_projection),
+    ):
+        width, layers = tower.encoder.width, len(tower.encoder.layers)
+        whole = width**-0.5
+        residual = whole * (2 * layers) ** -0.5
+        deviations = dict.fromkeys(("q_proj", "k_proj", "v_proj", "fc2"), residual)
+        deviations |= {"out_proj": whole, "fc1": (2 * width) ** -0.5, "class_embedding": whole}
+        embeddings = ("patch_embedding", "position_embedding", "token_embedding")
+        deviations |= dict.fromkeys(embeddings, 0.02)
+        for name, parameter in tower.named_parameters():
+            owner = name.removesuffix(".weight").rpartition(".")[2]
+            if owner in deviations:
+                nn.init.normal_(parameter, std=deviations[owner])
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+        nn.init.normal_(projection.weight, std=whole)
+
+
 class Trainer:
     """The state of one training."""
 
@@ -94,6 +118,7 @@ class Trainer:
         self.tokenizer = ClipTokenizer.from_merges(merges)
         torch.manual_seed(recipe.seed)
         self.model = Clip4Clip(architecture(self.tokenizer.vocab_size))
+        _initialise(self.model.clip)
         self._spread_positions()
         dim = self.model.architecture.dim
         helpers = (Labels(dim, _SEEN_IN_A_FRAME), Places(dim), Labels(dim, tuple(ATTRIBUTES)))
