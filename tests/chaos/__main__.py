@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.chaos import disk, driver, hand, milvus, node, s3, workers
+from tests.chaos import disk, driver, hand, milvus, node, s3, spot, workers
 from tests.chaos.trial import Trial
 from tests.helpers.milvus_server import MilvusServer
 from tests.helpers.rough import Weather
@@ -34,6 +34,10 @@ def _workers(folder: Path, times: int, seed: int) -> None:
 
 def _node(folder: Path, times: int, seed: int) -> None:
     node.scenario(Trial(folder, videos=24, slow_s=0.1), times, seed)
+
+
+def _spot(folder: Path, times: int, seed: int) -> None:
+    spot.scenario(folder, times)
 
 
 def _milvus(folder: Path, times: int, seed: int) -> None:
@@ -66,6 +70,7 @@ SCENARIOS: dict[str, tuple[Callable[[Path, int, int], None], int]] = {
     "driver": (_driver, 20),
     "workers": (_workers, 10),
     "node": (_node, 2),
+    "spot": (_spot, 1),
     "milvus": (_milvus, 2),
     "gone": (_gone, 1),
     "s3": (_s3, 2),

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _TITLES = {
     "decode child": "vidembed.decode.child",
-    "decode actor": "ray::MapWorker(MapBatches(Decode))",
-    "encode actor": "ray::MapWorker(MapBatches(Encode))",
+    "decode actor": "ray::MapWorker(MapBatches(Decode",
+    "encode actor": "ray::MapWorker(MapBatches(Encode",
 }
 # An actor is restarted up to 4 times, and so is its work.
 _MOST = {"decode child": 1000, "decode actor": 3, "encode actor": 3}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import ray
@@ -23,17 +23,24 @@ if TYPE_CHECKING:
 
 # Room that is there is given in milliseconds; nothing is said about a wait of less.
 _AT_ONCE_S = 2.0
+# What an encoder with a GPU claims of a CPU, and what decoders leave of all CPUs when they fill
+# them: a node has as many decoders as CPUs, and room for its encoders besides. So one that has died
+# there, or whose node has just come, finds its place whoever was faster. The CPU that it works with
+# is kept free by the number of decoders.
+_BESIDE_GPU = 0.001
+_LEFT_OVER = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pools:
-    """How many actors each pool has, and what one of them claims. encode: of each encoder's pool.
-    threads: of torch, on a CPU.
+    """How many actors each pool has, and what one of them claims. encode: of each encoder's pool;
+    encode_first: those that are started at once. threads: of torch, on a CPU.
     """
 
     decode: ActorRange
     decode_cpus: float
     encode: ActorRange
+    encode_first: int
     encode_cpus: float
     encode_gpus: float
     encode_resources: Mapping[str, float]
@@ -49,6 +56,36 @@ def allocate(cpus: float, gpus: float, nodes: int, config: EmbedConfig, encoders
     there.
     """
     on_gpu = config.device != "cpu" and gpus > 0
+    _check_there(cpus, gpus, config)
+    per_actor = config.gpus_per_actor if on_gpu else 0.0
+    most = max(1, _fitting(gpus, per_actor, encoders))
+    encode = config.encode_actors or ActorRange(most if _keeps_all(config) else 1, most)
+    least = encoders * encode.least
+    if on_gpu and least * per_actor > gpus:
+        raise ConfigError(
+            f"{least} encode actors of {per_actor:g} GPU each do not fit into {gpus:g} GPUs; "
+            f"--gpus-per-actor {_fraction(gpus / least)} makes room for them"
+        )
+    spare = cpus - encoders * encode.most - WRITE_CPUS
+    decode = config.decode_actors or ActorRange(1, max(1, int(spare)))
+    decode_cpus, encode_cpus = _claims(cpus, decode.least, least, on_gpu=on_gpu)
+    # On a CPU, decoding waits for encoding most of the time: the encoder may use every core of its
+    # node, shared with the other encoders there.
+    per_node = max(1, -(-encoders * encode.most // max(1, nodes)))
+    threads = 0 if on_gpu else max(1, int(cpus / max(1, nodes)) // per_node)
+    return Pools(
+        decode=decode,
+        decode_cpus=decode_cpus,
+        encode=encode,
+        encode_first=min(max(encode.least, most), encode.most) if on_gpu else encode.least,
+        encode_cpus=encode_cpus,
+        encode_gpus=per_actor,
+        encode_resources=_resources(config.encode_resources),
+        threads=threads,
+    )
+
+
+def _check_there(cpus: float, gpus: float, config: EmbedConfig) -> None:
     if config.device == "cuda" and not gpus:
         raise ConfigError(
             "--device cuda: the Ray cluster has no GPU; of one that grows, --cluster-gpus says how "
@@ -59,32 +96,31 @@ def allocate(cpus: float, gpus: float, nodes: int, config: EmbedConfig, encoders
             "the Ray cluster has no CPU; of one that grows, --cluster-cpus says how many it may "
             "have"
         )
-    per_actor = config.gpus_per_actor if on_gpu else 0.0
-    most = int(gpus / per_actor) // encoders if on_gpu else 1
-    encode = config.encode_actors or ActorRange(1, max(1, most))
-    least = encoders * encode.least
-    if on_gpu and least * per_actor > gpus:
-        raise ConfigError(
-            f"{least} encode actors of {per_actor:g} GPU each do not fit into {gpus:g} GPUs; "
-            f"--gpus-per-actor {_fraction(gpus / least)} makes room for them"
-        )
-    spare = cpus - encoders * encode.most - WRITE_CPUS
-    decode = config.decode_actors or ActorRange(1, max(1, int(spare)))
-    asked = decode.least + least + 2 * WRITE_CPUS
-    share = 1.0 if asked <= cpus else max(0.05, (cpus - 2 * WRITE_CPUS) / (asked - 2 * WRITE_CPUS))
-    # On a CPU, decoding waits for encoding most of the time: the encoder may use every core of its
-    # node, shared with the other encoders there.
-    per_node = max(1, -(-encoders * encode.most // max(1, nodes)))
-    threads = 0 if on_gpu else max(1, int(cpus / max(1, nodes)) // per_node)
-    return Pools(
-        decode=decode,
-        decode_cpus=round(share, 3),
-        encode=encode,
-        encode_cpus=round(share, 3),
-        encode_gpus=per_actor,
-        encode_resources=_resources(config.encode_resources),
-        threads=threads,
-    )
+
+
+def _keeps_all(config: EmbedConfig) -> bool:
+    """Whether the GPUs are held from the start to the end. An encoder that was let go loads its
+    weights again when it is missed; only where nodes go when they are idle is that worth it.
+    """
+    grows = config.cluster_cpus is not None or config.cluster_gpus is not None
+    return not grows and not config.encode_resources
+
+
+def _fitting(gpus: float, per_actor: float, encoders: int) -> int:
+    """Actors of each encoder that these GPUs hold; one where actors claim none."""
+    return int(gpus / per_actor) // encoders if per_actor else 1
+
+
+def _claims(cpus: float, decoders: int, encoders: int, *, on_gpu: bool) -> tuple[float, float]:
+    """CPUs of a decode actor and of an encode actor, where so many must have a place."""
+    room = cpus - 2 * WRITE_CPUS
+    if on_gpu:
+        # Rounded down: one digit too much is a decoder less on every node.
+        fitting = (room - encoders * _BESIDE_GPU) / decoders
+        claimed = min(cpus / (cpus + _LEFT_OVER), fitting)
+        return max(0.05, int(claimed * 1000) / 1000), _BESIDE_GPU
+    share = min(1.0, max(0.05, room / (decoders + encoders)))
+    return round(share, 3), round(share, 3)
 
 
 def _resources(words: tuple[str, ...]) -> dict[str, float]:
@@ -134,7 +170,11 @@ def share_out(config: EmbedConfig, encoders: int = 1) -> Pools:
         _check_offered(pools.encode_resources, len(least.encode))
         return pools
     _wait(least, config.cluster_wait)
-    return allocate(*size(config), config, encoders)
+    pools = allocate(*size(config), config, encoders)
+    # The others are for Ray Data to ask for, when there is work for them.
+    up = _fitting(ray.cluster_resources().get("GPU", 0.0), pools.encode_gpus, encoders)
+    first = min(max(pools.encode.least, up), pools.encode.most)
+    return replace(pools, encode_first=first)
 
 
 @dataclass(frozen=True, slots=True)
