@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections import OrderedDict
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from vidembed import addresses
 from vidembed.remote.failures import NoRangesError, changed, clip_error
@@ -13,10 +14,14 @@ from vidembed.remote.retry import patiently
 from vidembed.remote.transport import transport
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vidembed.access import Access
     from vidembed.remote.transport import Part, Transport
 
 __all__ = ["NoRangesError", "RangedFile", "open_ranged"]
+
+_Result = TypeVar("_Result")
 
 _PAGE = 128 << 10
 _MOST_PAGES = 32
@@ -52,20 +57,22 @@ class RangedFile(io.RawIOBase):
     doubles the next one, from 128 KiB; any other place begins small again.
 
     size: bytes of the file. name: its address, without credentials and query. version: its ETag or
-    what the back end has in its place; empty where it has none.
+    what the back end has in its place; empty where it has none. waited: seconds for the network,
+    pauses between attempts included.
     """
 
     name: str
 
     def __init__(self, remote: Transport) -> None:
         self._remote = remote
+        self.waited = 0.0
         self._position = 0
         self._ends: dict[int, bytes] = {}
         self._recent: OrderedDict[int, bytes] = OrderedDict()
         # Where an answer ended -> how many pages it had.
         self._streams: OrderedDict[int, int] = OrderedDict()
         self.name = addresses.shown(remote.uri)
-        first: Part = patiently(lambda: remote.part(0, _PAGE))
+        first: Part = self._patiently(lambda: remote.part(0, _PAGE))
         self.size = first.size
         self.version = first.version
         self._store(0, self._completed(first.data, 0, min(_PAGE, first.size)))
@@ -145,7 +152,7 @@ class RangedFile(io.RawIOBase):
         a `with` block without an error does.
         """
         try:
-            patiently(lambda: self._remote.confirm(self.version))
+            self._patiently(lambda: self._remote.confirm(self.version))
         except Exception as error:
             raise clip_error(self._remote.uri, error) from error
 
@@ -194,11 +201,18 @@ class RangedFile(io.RawIOBase):
         except Exception as error:
             raise clip_error(self._remote.uri, error) from error
 
+    def _patiently(self, request: Callable[[], _Result]) -> _Result:
+        began = time.monotonic()
+        try:
+            return patiently(request)
+        finally:
+            self.waited += time.monotonic() - began
+
     def _completed(self, data: bytes, start: int, end: int) -> bytes:
         """`data` and what is missing of `start` to `end`: a server may answer with less."""
         while len(data) < end - start:
             at = start + len(data)
-            part = patiently(lambda at=at: self._remote.part(at, end))  # type: ignore[misc]
+            part = self._patiently(lambda at=at: self._remote.part(at, end))  # type: ignore[misc]
             if (part.size, part.version) != (self.size, self.version) or not part.data:
                 raise changed(self._remote.uri)
             data = data + part.data if data else part.data

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 _BUCKETS = 240
 _THUMBNAILS = 24
+_EFFORT = ("wanted", "decoded", "counted", "read_bytes", "on_gpu", "read_s", "cpu_s")
 
 
 @dataclass(slots=True)
 class StageStats:
-    """One stage so far. busy_s: seconds of work over all workers; series: clips per bucket."""
+    """One stage so far. busy_s: seconds of work over all workers; series: clips per bucket.
+    batches: of those with clips in them; slots: clips that these had room for. first, last: Unix
+    time when its first work began and its last ended.
+    """
 
     videos: float = 0.0
     clips: int = 0
@@ -29,6 +33,10 @@ class StageStats:
     workers: set[str] = field(default_factory=set)
     series: Counter[int] = field(default_factory=Counter)
     busy_series: Counter[int] = field(default_factory=Counter)
+    batches: int = 0
+    slots: int = 0
+    first: float | None = None
+    last: float | None = None
 
     def busy_share(self, seconds: float) -> float:
         """Part of their time, 0 to 1, that the workers have been busy in `seconds`."""
@@ -48,16 +56,29 @@ class Statistics:
         self.stages = {name: StageStats() for name in stages}
         self.failures: Counter[str] = Counter()
         self.thumbnails: list[tuple[str, bytes]] = []
-        self.effort: Counter[str] = Counter(wanted=0, decoded=0, counted=0, read_bytes=0, on_gpu=0)
+        self.effort: dict[str, float] = dict.fromkeys(_EFFORT, 0)
+        self.projection = StageStats()
+        """What of it Milvus has taken while the job streamed; busy_s: seconds of waiting for it."""
 
     def add(self, event: Event) -> None:
+        for committed in event.committed.values():
+            self.projection.clips += committed.sent
+            self.projection.busy_s += committed.sent_s
+        if event.stage == "projection":
+            return
         stage = self.stages[event.stage]
         stage.videos += event.videos
         stage.clips += event.clips
         stage.busy_s += event.seconds
         stage.workers.add(event.worker)
+        stage.batches += bool(event.slots)
+        stage.slots += event.slots
+        ended = event.began + event.seconds
+        stage.first = event.began if stage.first is None else min(stage.first, event.began)
+        stage.last = ended if stage.last is None else max(stage.last, ended)
         self._spread(stage, event)
-        self.effort.update(event.effort)
+        for name, amount in event.effort.items():
+            self.effort[name] = self.effort.get(name, 0) + amount
         if event.stage == "write":
             # Counted where they are durable, so that a retried task does not count twice as much.
             self.failures.update(event.failures)
@@ -95,8 +116,14 @@ class RunReport:
 
     done_before: finished by earlier runs; rates are of this run's own work.
     decode: frames `wanted`, packets `decoded` for them, videos that had to be `counted` through
-        because their container tells too little to plan by, `read_bytes` from remote sources,
-        videos decoded `on_gpu`.
+        because their container tells too little to plan by, `read_bytes` from remote sources and
+        the seconds of waiting for them, `read_s`, seconds on a CPU, `cpu_s`, videos decoded
+        `on_gpu`; of videos that were decoded well.
+    run_id: of this call. verdict: what held the job up, `kind` and `sentence`, and the numbers
+        behind it; see `pipeline.verdict`.
+    object_store: of Ray's objects in all nodes' shared memory: `limit_bytes`, `peak_bytes`,
+        `fullest_share` (the most that one node held of its own, 0 to 1) and `spilled_bytes` (to
+        disk, for want of room); None where no node has told.
     """
 
     out: str
@@ -113,14 +140,17 @@ class RunReport:
     videos_per_s: float
     clips_per_s: float
     stages: dict[str, dict[str, float]]
-    decode: dict[str, int]
+    decode: dict[str, float]
     bottleneck: str
     timeline: dict[str, Any]
+    object_store: dict[str, float | None]
     milvus: dict[str, Any] | None
     max_failures: str
     too_many_failures: bool
     versions: dict[str, str]
     started: str
+    run_id: str = ""
+    verdict: dict[str, Any] = field(default_factory=dict)
 
     def json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"

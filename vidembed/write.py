@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ray.data import Datasink
 
-from vidembed import schema
-from vidembed.tally import Event, Tally, silent
+from vidembed import log, schema
+from vidembed.tally import Committed, Event, Tally, silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from vidembed.log import Level
     from vidembed.store.run import Run
     from vidembed.store.target import Target
 
@@ -53,12 +54,7 @@ class RunSink(Datasink[int]):  # type: ignore[misc]  # Ray is untyped
         table = pa.concat_tables([b for b in blocks if len(b)] or [_NOTHING])
         if not len(table):
             return 0
-        for label, run in self._runs.items():
-            share = schema.share(table, label)
-            part = run.commit(share) if len(share) else None
-            if part and label in self._targets:
-                # Durable already: a server that does not take it now holds up nothing.
-                self._targets[label].send(run, part)
+        committed = {label: self._commit(label, table) for label in self._runs}
         errors = pc.coalesce(*(table[schema.own("error", label)] for label in self._runs))
         good = table["segments"].filter(pc.is_null(errors))
         self._tally(
@@ -70,9 +66,40 @@ class RunSink(Datasink[int]):  # type: ignore[misc]  # Ray is untyped
                 videos=_videos(good),
                 clips=len(good),
                 failures=dict(_failures(table["video_id"], errors)),
+                committed=committed,
             )
         )
         return len(table)
+
+    def _commit(self, label: str, table: pa.Table) -> Committed:
+        """Commit what is one encoder's, and send it to its collection."""
+        share = schema.share(table, label)
+        if not len(share):
+            return Committed()
+        rows, videos = _embedded(share)
+        failed = _failed_in(share)
+        part = self._runs[label].commit(share)
+        if part is None:
+            return Committed(failed=failed)
+        self._note("part committed", label, part, rows=rows, bytes=share.nbytes)
+        began = time.time()
+        sent = rows if label in self._targets and self._sent(label, part, rows) else 0
+        waited = time.time() - began if label in self._targets else 0.0
+        return Committed(rows=rows, videos=videos, failed=failed, sent=sent, sent_s=waited)
+
+    def _sent(self, label: str, part: str, rows: int) -> bool:
+        """Send a part. Durable already: a server that does not take it now holds up nothing."""
+        target = self._targets[label]
+        began = time.time()
+        if target.send(self._runs[label], part):
+            seconds = round(time.time() - began, 3)
+            self._note("part projected", label, part, rows=rows, seconds=seconds)
+            return True
+        self._note("part not taken", label, part, level="warning", rows=rows, message=target.why)
+        return False
+
+    def _note(self, event: str, label: str, part: str, level: Level = "info", **facts: Any) -> None:
+        log.note(event, "write", level, run=self._runs[label].uri, part=part, **facts)
 
     def get_name(self) -> str:
         return "write"
@@ -97,3 +124,17 @@ def _failures(videos: pa.ChunkedArray, errors: pa.ChunkedArray) -> Counter[str]:
     failed = pc.is_valid(errors)
     videos, errors = videos.filter(failed), errors.filter(failed)
     return Counter(dict(zip(videos.to_pylist(), errors.to_pylist(), strict=True)).values())
+
+
+def _embedded(share: pa.Table) -> tuple[int, float]:
+    """Rows of one encoder's whose video has not failed for it, and how many videos they make."""
+    failed = share["video_id"].filter(pc.is_valid(share["error"])).combine_chunks()
+    good = share["segments"].filter(pc.invert(pc.is_in(share["video_id"], failed)))
+    return len(good), _videos(good)
+
+
+def _failed_in(share: pa.Table) -> dict[tuple[str, str], int]:
+    """Failed videos of one encoder's by stage and class; segments of one fail together."""
+    bad = share.select(["video_id", "stage", "error"]).filter(pc.is_valid(share["error"]))
+    found = {row["video_id"]: (row["stage"], row["error"]) for row in bad.to_pylist()}
+    return dict(Counter(found.values()))

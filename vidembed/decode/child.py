@@ -11,6 +11,7 @@ import importlib
 import os
 import signal
 import sys
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -90,10 +91,16 @@ def _decode(request: Request, limits: Limits, shared: SharedFrames) -> Answer:
             ),
         )
 
+    cpu = time.process_time()
     samplings = [share.spec.sampling.kind for share in request.shares]
     visit = Visit.to(samplings, request.decoder, limits, request.access)
     found = visit.of(request.uri, fill)
-    effort = replace(found.effort, read_bytes=visit.fetched)
+    effort = replace(
+        found.effort,
+        read_bytes=visit.fetched,
+        read_s=visit.waited,
+        cpu_s=time.process_time() - cpu,
+    )
     return replace(found, effort=effort, source_state=visit.state)
 
 

@@ -72,13 +72,16 @@ class Effort:
 
     wanted: distinct frames; decoded: packets sent to the decoder for them; counted: whether the
     container told too little to plan by, so that everything was decoded; read_bytes: fetched from
-    a remote source; on_gpu: whether NVDEC did it.
+    a remote source; read_s: seconds of waiting for them; cpu_s: seconds on a CPU; on_gpu: whether
+    NVDEC did it.
     """
 
     wanted: int = 0
     decoded: int = 0
     counted: bool = False
     read_bytes: int = 0
+    read_s: float = 0.0
+    cpu_s: float = 0.0
     on_gpu: bool = False
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from vidembed import schema
+from vidembed import log, schema
 from vidembed.clips import ClipSpec, Segmentation, segment_id
 from vidembed.decode.limits import Limits
 from vidembed.decode.protocol import Request, Share
 from vidembed.decode.worker import DecodeWorker
 from vidembed.errors import ClipError
-from vidembed.tally import Event, Tally, silent
+from vidembed.tally import Event, Gathered, Tally, silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,17 +29,20 @@ if TYPE_CHECKING:
 
     Pieces = dict[str, tuple[ClipFacts, Pixels]]
 
-# A table of clips is passed on at this size, so that a video of many segments streams.
-_TABLE_BYTES = 64 << 20
 # Failures that may pass by themselves, and how often they are tried. A hang or a bomb is not tried
 # again: it would only cost the deadline twice.
 _ATTEMPTS = {"ReadFailed": 2, "DecoderCrash": 2}
 _THUMBNAILS = 12
+# Of --decode-timeout: a video that takes more is near to failing, and is worth a line of the log.
+SLOW = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeSettings:
-    """All that the decode stage needs to know. specs: what each encoder wants, by its label."""
+    """All that the decode stage needs to know. specs: what each encoder wants, by its label.
+
+    table_bytes: of clips, which are passed on then: a video of many segments streams.
+    """
 
     specs: Mapping[str, ClipSpec]
     metadata: pa.Schema
@@ -49,6 +52,7 @@ class DecodeSettings:
     min_frames: float = 1.0
     access: Access | None = None
     limits: Limits = field(default_factory=Limits)
+    table_bytes: int = 64 << 20
 
 
 class Decode:
@@ -60,8 +64,8 @@ class Decode:
 
     def __init__(self, settings: DecodeSettings, tally: Tally = silent) -> None:
         self._settings = settings
-        self._tally = tally
-        self._worker = DecodeWorker(settings.limits)
+        self._tally = Gathered(tally)
+        self._worker = DecodeWorker(settings.limits, restarted=_note_restart)
         tensors = {label: spec.tensor for label, spec in settings.specs.items()}
         self._schema = schema.clips(tensors, settings.metadata)
         self._thumbnails = _THUMBNAILS
@@ -79,7 +83,9 @@ class Decode:
             except _FailedError as failed:
                 batch.add_failure(row, list(shares), failed.error, failed.attempts)
                 self._tell(began, failures={failed.error.kind: 1})
+                _note_failure(row, failed, time.time() - began)
                 continue
+            _note_slow(row, answer, time.time() - began, settings.limits.seconds)
             segments = _by_segment(list(shares), answer, pixels)
             self._tell(
                 began,
@@ -90,9 +96,16 @@ class Decode:
             )
             for _, pieces in sorted(segments.items()):
                 batch.add_clip(row, answer, pieces, settings.segmentation)
-                if batch.nbytes >= _TABLE_BYTES:
+                if batch.nbytes >= settings.table_bytes:
+                    self._tally.flush()
                     yield batch.take()
+        self._tally.flush()
         yield batch.take()
+
+    @property
+    def child(self) -> int | None:
+        """The process that decodes; None before the first video and after a crash."""
+        return self._worker.pid
 
     def close(self) -> None:
         self._worker.close()
@@ -143,6 +156,41 @@ class Decode:
         self._tally(
             Event(stage="decode", worker=self._name, began=began, seconds=seconds, **counts)
         )
+
+
+def _note_failure(row: dict[str, Any], failed: _FailedError, seconds: float) -> None:
+    log.note(
+        "video failed",
+        _stage(failed.error),
+        "warning",
+        video_id=row["video_id"],
+        error=failed.error.kind,
+        message=failed.error.message,
+        attempts=failed.attempts,
+        seconds=round(seconds, 3),
+    )
+
+
+def _note_slow(row: dict[str, Any], answer: Answer, seconds: float, deadline: float) -> None:
+    if seconds >= SLOW * deadline:
+        log.note(
+            "video slow",
+            "decode",
+            "warning",
+            video_id=row["video_id"],
+            seconds=round(seconds, 3),
+            read_seconds=round(answer.effort.read_s, 3),
+            cpu_seconds=round(answer.effort.cpu_s, 3),
+            decode_timeout=deadline,
+        )
+
+
+def _note_restart(why: str) -> None:
+    log.note("decoder restarted", "decode", "info" if why == "recycled" else "warning", why=why)
+
+
+def _stage(error: ClipError) -> str:
+    return "read" if error.kind in ("NotFound", "Forbidden", "ReadFailed") else "decode"
 
 
 class _FailedError(Exception):
@@ -220,7 +268,7 @@ class _Batch:
             "segment": 0,
             "segments": 0,
         }
-        stage = "read" if error.kind in ("NotFound", "Forbidden", "ReadFailed") else "decode"
+        stage = _stage(error)
         for label in labels:
             failure = {"error": error.kind, "message": error.message, "attempts": attempts}
             facts |= _owned(label, stage=stage, **failure)

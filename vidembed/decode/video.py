@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Literal, TypeVar, cast
@@ -172,14 +173,15 @@ class Visit:
     """How a video is opened, wherever it is.
 
     access: whose address it is; None where the user named it. thorough: see `open_video`; it takes
-    a local file. `fetched` counts the bytes that came from a remote source; `state` tells what was
-    there from what may be there later: see `sources.state`.
+    a local file. `fetched` counts the bytes that came from a remote source, `waited` the seconds
+    that it took; `state` tells what was there from what may be there later: see `sources.state`.
     """
 
     limits: Limits = field(default_factory=Limits)
     access: Access | None = None
     thorough: bool = False
     fetched: int = 0
+    waited: float = 0.0
     state: str | None = None
 
     @classmethod
@@ -229,6 +231,7 @@ class Visit:
                     return use(video)
             finally:
                 self.fetched += file.fetched
+                self.waited += file.waited
 
     def _copy(self, uri: str, use: Callable[[Video], T]) -> T:
         with tempfile.TemporaryDirectory(prefix="vidembed-") as folder:
@@ -236,7 +239,9 @@ class Visit:
             path = os.path.join(folder, "video" + suffix)
             # Before it is copied: what comes in between is then seen as a change.
             self.state = self.state or sources.state(uri, self.access)
+            began = time.monotonic()
             self.fetched += sources.fetch(uri, path, self.limits.file_bytes, self.access)
+            self.waited += time.monotonic() - began
             try:
                 return self._local(path, use)
             except ClipError as error:

@@ -11,12 +11,15 @@ import tempfile
 import time
 from typing import IO, TYPE_CHECKING
 
+from vidembed.addresses import shown
 from vidembed.decode.limits import Limits
 from vidembed.decode.protocol import Answer, receive, send
 from vidembed.decode.shared import SharedFrames
 from vidembed.errors import ClipError, RunError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vidembed.decode.protocol import Request
     from vidembed.pixels import Pixels
 
@@ -27,14 +30,25 @@ _POLL_SECONDS = 0.05
 RECYCLE_AFTER = 1000
 
 
+def _silent(_why: str) -> None:
+    pass
+
+
 class DecodeWorker:
     """Decodes one video at a time in a process that can be killed. Not thread-safe.
 
-    The child starts with the first request and again after each death.
+    The child starts with the first request and again after each death; restarted is told why.
     """
 
-    def __init__(self, limits: Limits | None = None, recycle_after: int = RECYCLE_AFTER) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        recycle_after: int = RECYCLE_AFTER,
+        restarted: Callable[[str], None] = _silent,
+    ) -> None:
         self.limits = limits or Limits()
+        self._restarted = restarted
+        self._ended = ""
         self._recycle_after = recycle_after
         self._child: _Child | None = None
         self._served = 0
@@ -48,6 +62,7 @@ class DecodeWorker:
         """
         if self._served >= self._recycle_after:
             self.close()
+            self._ended = "recycled"
         child = self._running()
         self._served += 1
         try:
@@ -57,10 +72,10 @@ class DecodeWorker:
             # The pipe closes a moment before the process is gone, and says how it went.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.process.wait(1.0)
-            self._kill()
+            self._kill("died")
             how = _manner_of_death(child.process.returncode)
             raise ClipError(
-                "DecoderCrash", f"{request.uri}: the decoder process died ({how})"
+                "DecoderCrash", f"{shown(request.uri)}: the decoder process died ({how})"
             ) from error
         if answer.kind is not None:
             raise ClipError(answer.kind, answer.message or "")
@@ -70,13 +85,19 @@ class DecodeWorker:
         ]
         return answer, child.frames.readable(tensors, on_disk=answer.on_disk)
 
+    @property
+    def pid(self) -> int | None:
+        """Of the child, for those who look at what it uses; None where there is none now."""
+        return self._child.process.pid if self._child is not None else None
+
     def close(self) -> None:
         """End the child: by closing its input, and by force if that does not help."""
         child, self._child = self._child, None
         if child is not None:
             child.end(patience_s=2.0)
 
-    def _kill(self) -> None:
+    def _kill(self, why: str) -> None:
+        self._ended = why
         child, self._child = self._child, None
         if child is not None:
             child.end(patience_s=0.0)
@@ -85,10 +106,13 @@ class DecodeWorker:
         if self._child is not None:
             if self._child.process.poll() is None:
                 return self._child
-            self._kill()
+            self._kill("died between two videos")
         # One that is killed while it starts says nothing of the next: an import that fails does.
         for _ in range(_STARTS):
             if (child := self._started()) is not None:
+                if why := self._ended:
+                    self._ended = ""
+                    self._restarted(why)
                 return child
         raise RunError(
             "the decode process does not start; `python -c 'import vidembed.decode.child'` in the "
@@ -106,24 +130,25 @@ class DecodeWorker:
                 return child
         except (EOFError, BrokenPipeError):
             pass
-        self._kill()
+        self._kill("died while it started")
         return None
 
     def _wait(self, child: _Child, uri: str) -> Answer:
         deadline = time.monotonic() + self.limits.seconds
         while not select.select([child.answers], [], [], _POLL_SECONDS)[0]:
             if time.monotonic() > deadline:
-                self._kill()
+                self._kill("killed: deadline")
                 raise ClipError(
                     "Timeout",
-                    f"{uri}: not decoded within {self.limits.seconds:g} s (--decode-timeout)",
+                    f"{shown(uri)}: not decoded within {self.limits.seconds:g} s "
+                    "(--decode-timeout)",
                 )
             if _resident_bytes(child.process.pid) > self.limits.memory_bytes:
-                self._kill()
+                self._kill("killed: memory")
                 raise ClipError(
                     "TooLarge",
-                    f"{uri}: decoding it took more than {self.limits.memory_bytes:,} bytes of "
-                    "memory (--decode-memory)",
+                    f"{shown(uri)}: decoding it took more than {self.limits.memory_bytes:,} bytes "
+                    "of memory (--decode-memory)",
                 )
         answer: Answer = receive(child.answers)
         return answer

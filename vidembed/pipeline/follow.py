@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from vidembed import log
 from vidembed.errors import ConfigError, RunError
 from vidembed.store.projection import Projection, collection_spec
 from vidembed.store.target import Target
+from vidembed.tally import Backlog, Committed, Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
 
     from vidembed.pipeline.lanes import Lane
     from vidembed.store.projection import Reconciled
+
+Listener: TypeAlias = Callable[[Event | Backlog], None]
 
 _RETRY_S = 5.0
 # Write tasks send their parts to a server themselves; what is not noted after so long is ours.
@@ -51,27 +56,88 @@ def following(lanes: Sequence[Lane], metadata: pa.Schema) -> Iterator[Follower |
         yield follower
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A part that Milvus does not have: since when, as Unix time, and its rows."""
+
+    since: float
+    rows: int
+
+
 @dataclass(slots=True)
 class _Followed:
     lane: Lane
     projection: Projection
     target: Target | None
     error: str = ""
-    seen: dict[str, float] = field(default_factory=dict)
+    waiting: dict[str, _Waiting] = field(default_factory=dict)
+    tally: Listener | None = None
 
     def catch_up(self) -> None:
         """Send the parts that nobody else is about to send."""
-        now = time.monotonic()
-        for part in self.projection.lacking():
-            if self.target is None or now - self.seen.setdefault(part, now) >= _GRACE_S:
-                self.projection.send(part)
+        for part in self.lacking():
+            if self.target is None or time.time() - self.waiting[part].since >= _GRACE_S:
+                self.send(part)
+
+    def lacking(self) -> list[str]:
+        """The parts that Milvus does not have; the tally is told of them."""
+        found = self.projection.lacking()
+        known, now = self.waiting, time.time()
+        self.waiting = {
+            part: known.get(part) or _Waiting(now, self.lane.run.rows_of(part)) for part in found
+        }
+        self._tell_backlog()
+        return found
+
+    @property
+    def rows(self) -> int:
+        """Of the parts that Milvus does not have."""
+        return sum(each.rows for each in self.waiting.values())
+
+    def send(self, part: str) -> None:
+        began = time.time()
+        rows = self.projection.send(part)
+        seconds = time.time() - began
+        self.waiting.pop(part, None)
+        label = self.lane.label
+        committed = {label: Committed(sent=rows, sent_s=seconds)}
+        self._tell(
+            Event(
+                stage="projection",
+                worker="driver",
+                began=began,
+                seconds=seconds,
+                committed=committed,
+            )
+        )
+        run = self.lane.run.uri
+        seconds = round(seconds, 3)
+        log.note("part projected", "projection", run=run, part=part, rows=rows, seconds=seconds)
+        self._tell_backlog()
+
+    def _tell_backlog(self) -> None:
+        since = min((each.since for each in self.waiting.values()), default=None)
+        self._tell(
+            Backlog(label=self.lane.label, parts=len(self.waiting), rows=self.rows, since=since)
+        )
+
+    def _tell(self, told: Event | Backlog) -> None:
+        if self.tally is not None:
+            self.tally(told)
+
+    def _failed(self, error: str) -> None:
+        if error != self.error:
+            # Tried again every few seconds, said once.
+            about: dict[str, Any] = {"run": self.lane.run.uri, "rows": self.rows}
+            log.note("part not taken", "projection", "warning", **about, message=error)
+        self.error = error
 
     def done(self, work: Callable[[], object]) -> bool:
         """Do this; False, with `error`, where Milvus does not take part."""
         try:
             work()
         except (RunError, ConfigError) as error:
-            self.error = str(error)
+            self._failed(str(error))
         else:
             self.error = ""
         return not self.error
@@ -84,10 +150,15 @@ class _Followed:
         projection.collection.patient(config.milvus_patience)
         compared: Reconciled | None = None
         rows: int | None = None
+        backlog: int | None = None
+        began = time.monotonic()
 
         def work() -> None:
-            nonlocal compared, rows
-            projection.catch_up()
+            nonlocal compared, rows, backlog
+            lacking = self.lacking()
+            backlog = self.rows
+            for part in lacking:
+                self.send(part)
             projection.withdraw()
             compared = projection.reconcile(projection.new_parts())
             rows = projection.count()
@@ -98,6 +169,8 @@ class _Followed:
             "collection": config.collection,
             "projected": projection.rows,
             "rows": rows,
+            "backlog_rows": backlog,
+            "waited_s": round(time.monotonic() - began, 3),
             "keys_compared": compared.keys if compared else 0,
             "keys_missing": compared.missing if compared else 0,
             "error": self.error or None,
@@ -124,6 +197,11 @@ class Follower:
     def targets(self) -> dict[str, Target]:
         """By label, where write tasks send their parts."""
         return {each.lane.label: each.target for each in self._followed if each.target}
+
+    def listen(self, tally: Listener) -> None:
+        """Who is told from now on what Milvus takes and lacks."""
+        for each in self._followed:
+            each.tally = tally
 
     def poke(self) -> None:
         """There may be new parts."""

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from vidembed import log
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,14 +25,17 @@ _BAR_WIDTH = 24
 
 def choose(progress: str) -> str:
     """`bar` on a terminal and `plain` elsewhere, where `auto` leaves it open."""
+    if progress == "bar" and log.is_json():
+        return "plain"
     if progress != "auto":
         return progress
-    return "bar" if sys.stderr.isatty() else "plain"
+    return "bar" if sys.stderr.isatty() and not log.is_json() else "plain"
 
 
 def say(sentence: str) -> None:
     """One line for whoever watches, whatever the mode."""
-    print(sentence, file=sys.stderr, flush=True)
+    if not log.said("notice", message=sentence):
+        print(sentence, file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -70,7 +75,7 @@ class Progress:
                     _BAR_EVERY_S, lambda text: live.update(Text(text, no_wrap=True), refresh=True)
                 )
         elif self._mode == "plain":
-            self._loop(_PLAIN_EVERY_S, lambda text: print(text, file=sys.stderr, flush=True))
+            self._loop(_PLAIN_EVERY_S, _say_progress)
         else:
             self._loop(_PLAIN_EVERY_S, lambda text: None)
 
@@ -94,6 +99,11 @@ class Progress:
         elapsed = time.monotonic() - self._began
         bar = f"{_bar(snapshot, self._total)} " if self._mode == "bar" else ""
         return bar + describe(snapshot, self._total, elapsed) + note
+
+
+def _say_progress(line: str) -> None:
+    if not log.said("progress", message=line):
+        print(line, file=sys.stderr, flush=True)
 
 
 def _bar(snapshot: Snapshot, total: int) -> str:

@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from vidembed import sources
 from vidembed._version import __version__
 from vidembed.pages import report as report_page
+from vidembed.pipeline.verdict import Times, Verdict, judge
 from vidembed.report import RunReport, Statistics, bottleneck, stages_of, timeline
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from vidembed.config import EmbedConfig
     from vidembed.encode.spec import EncoderSpec
     from vidembed.pipeline.lanes import Lane
+    from vidembed.pipeline.object_store import StoreUse
     from vidembed.report import StageStats
     from vidembed.store.done import Done
     from vidembed.store.run import Run
@@ -43,7 +45,8 @@ _PACKAGES = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """total: rows of the manifest; pending: those that this run had to do; clips: vectors that it
-    has got.
+    has got; store: of Ray's objects, while it worked; projecting_s: of waiting for Milvus when all
+    was written.
     """
 
     total: int
@@ -51,6 +54,9 @@ class Counts:
     clips: int
     seconds: float
     started: float
+    store: StoreUse
+    run_id: str
+    projecting_s: float
 
 
 def record(config: EmbedConfig, spec: EncoderSpec) -> dict[str, Any]:
@@ -114,14 +120,17 @@ def finish(
         videos_per_s=round(counts.pending / seconds, 3),
         clips_per_s=round(counts.clips / seconds, 3),
         stages={name: _stage(stage, seconds) for name, stage in stages.items()},
-        decode={name: int(count) for name, count in sorted(statistics.effort.items())},
+        decode={name: _rounded(name, value) for name, value in sorted(statistics.effort.items())},
         bottleneck=bottleneck(shares) if counts.pending else "nothing to do",
         timeline=timeline(statistics, stages),
+        object_store=asdict(counts.store),
         milvus=projected,
         max_failures=str(config.max_failures),
         too_many_failures=config.max_failures.exceeded(after.failed, counts.total),
         versions=versions(),
         started=_now(counts.started),
+        run_id=counts.run_id,
+        verdict=asdict(_verdict(counts, statistics, projected)),
     )
     if worked or projected or not sources.exists(run.path("report.json")):
         sources.write_whole(run.path("report.json"), report.json().encode())
@@ -129,6 +138,21 @@ def finish(
     if worked or not sources.exists(run.path("report.html")):
         sources.write_whole(run.path("report.html"), page.encode())
     return report
+
+
+def _rounded(name: str, amount: float) -> float:
+    return round(amount, 3) if name.endswith("_s") else int(amount)
+
+
+def _verdict(counts: Counts, statistics: Statistics, projected: dict[str, Any] | None) -> Verdict:
+    backlog = (projected or {}).get("backlog_rows", 0)
+    times = Times(
+        started=counts.started,
+        seconds=counts.seconds,
+        projecting_s=counts.projecting_s,
+        backlog_rows=int(backlog),
+    )
+    return judge(statistics, times)
 
 
 def _stage(stage: StageStats, seconds: float) -> dict[str, float]:
