@@ -45,7 +45,7 @@ def test_a_run_that_has_nothing_lacks_all_and_nothing_is_read_to_know_it(tmp_pat
 
 @pytest.mark.parametrize("window", [3, 200])
 def test_what_is_done_is_left_out_and_half_of_it_is_said(tmp_path, manifest, window, monkeypatch):
-    monkeypatch.setattr(pending, "_WINDOW", window)
+    monkeypatch.setattr(pending, "WINDOW", window)
     done = run(tmp_path / "run", [good("v0", V), bad("v1"), good("v2", V, 1, 3), good("v5", V)])
     found = Pending(manifest, 8, {"": done})
     assert (found.rows, found.of_run) == (5, {"": 5})
@@ -58,7 +58,7 @@ def test_what_is_done_is_left_out_and_half_of_it_is_said(tmp_path, manifest, win
 
 @pytest.mark.parametrize("window", [3, 200])
 def test_of_several_runs_each_is_told_what_it_lacks(tmp_path, manifest, window, monkeypatch):
-    monkeypatch.setattr(pending, "_WINDOW", window)
+    monkeypatch.setattr(pending, "WINDOW", window)
     every = [good(f"v{k}", V) for k in range(10)]
     done = {
         "a": run(tmp_path / "a", every[:6]),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -15,49 +16,66 @@ from ray.data.read_api import from_blocks
 
 from vidembed import cluster, sources
 from vidembed.access import Access
-from vidembed.clips import Segmentation
-from vidembed.decode.limits import Limits
-from vidembed.decode.stage import Decode, DecodeSettings
-from vidembed.encode.stage import Encode, EncodeSettings
+from vidembed.decode.stage import Decode
+from vidembed.encode.stage import Encode
 from vidembed.errors import ConfigError, RunError
 from vidembed.manifest import Columns, Manifest, open_manifest
-from vidembed.pipeline import monitor, summary
+from vidembed.pipeline import journal, monitor, summary
 from vidembed.pipeline.follow import Follower, following
 from vidembed.pipeline.lanes import Lane, choose, opened
-from vidembed.pipeline.pending import Pending
+from vidembed.pipeline.object_store import Portions, StoreUse, StoreWatch
+from vidembed.pipeline.pending import WINDOW, Pending
 from vidembed.pipeline.pools import check_growing, share_out
 from vidembed.pipeline.progress import Progress, say
+from vidembed.pipeline.ray_metrics import Job
+from vidembed.pipeline.settings import decode_settings, encode_settings
 from vidembed.store import milvus
 from vidembed.store.done import settled, survey
 from vidembed.store.tidy import forget_failures, prune, take_out_changed
 from vidembed.write import WRITE_TASK, RunSink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import pyarrow as pa
 
     from vidembed.clips import ClipSpec
     from vidembed.config import EmbedConfig
+    from vidembed.encode.stage import EncodeSettings
     from vidembed.pipeline.pools import Pools
     from vidembed.report import RunReport, Statistics
     from vidembed.store.done import Done
     from vidembed.store.target import Target
 
-_MOST_ROWS_PER_BLOCK = 16
+# Videos a block, and the least blocks of each decoder. Each block costs the driver some
+# milliseconds; but what is left of a window when other decoders are done is up to a block, and so
+# is what one that dies has to do again: large ones are for windows that are larger yet.
+_SMALL_BLOCKS = (16, 8)
+_LARGE_BLOCKS = (128, 64)
 # Of a part. Large files read well; small ones lose less to a kill, which is why a job of fewer
 # videos makes parts of a sixteenth of them.
 _PART_BYTES = 16 << 20
 _ROW_BYTES = 400
 _PARTS = 16
-_BATCH_BYTES = 256 << 20
 # Restarts of an actor that died. Ray's own default is for ever: an encoder that a node cannot hold
 # would be restarted until somebody looks. Its work is not counted besides: while nobody knows yet
 # that a node is gone, each call of an actor there is a try, and a handful is used up in no time.
 _RESTARTS = {"max_restarts": 4, "max_task_retries": -1}
 
 
-def embed(config: EmbedConfig) -> dict[str, RunReport]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """Who decodes and who encodes: classes of the contract of `Decode` and `Encode`."""
+
+    decode: Callable[..., Any] = Decode
+    encode: Callable[..., Any] = Encode
+
+
+_OURS = Stages()
+_WHOLE_PORTIONS = Portions()
+
+
+def embed(config: EmbedConfig, stages: Stages = _OURS) -> dict[str, RunReport]:
     """Embed every video of a manifest into the run directory of each encoder.
 
     Returns a report for each label. Resumes where earlier runs into the same directories ended: a
@@ -72,13 +90,26 @@ def embed(config: EmbedConfig) -> dict[str, RunReport]:
     access = Access.of(manifest.folder, config.allow_root)
     if config.milvus:
         milvus.check_uri(config.milvus)
-    with opened(config, chosen) as lanes:
-        return _embed(config, manifest, access, lanes)
+    call = _Call(config, stages, journal.new_run_id())
+    with journal.kept(config, call.run_id), opened(config, chosen, call.run_id) as lanes:
+        reports = _embed(call, manifest, access, lanes)
+        journal.ended(reports)
+    return reports
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What was asked for, and the name of this call of it."""
+
+    config: EmbedConfig
+    stages: Stages
+    run_id: str
 
 
 def _embed(
-    config: EmbedConfig, manifest: Manifest, access: Access, lanes: list[Lane]
+    call: _Call, manifest: Manifest, access: Access, lanes: list[Lane]
 ) -> dict[str, RunReport]:
+    config = call.config
     out = sources.absolute(config.out)
     taken = {lane.label: _tidy(config, manifest, access, lane) for lane in lanes}
     total = min(manifest.rows, config.limit or manifest.rows)
@@ -90,7 +121,7 @@ def _embed(
     # The others have all that they need: no actor of theirs is started.
     lacking = [lane for lane in lanes if pending.of_run[lane.label]]
     began, start = time.time(), time.monotonic()
-    statistics = None
+    statistics, store = None, StoreUse()
     with ExitStack() as stack:
         if pending.rows:
             # Before Milvus: Ray forks, and a fork beside gRPC's threads may never come back.
@@ -98,16 +129,25 @@ def _embed(
             cluster.check_shared(out)
         follower = stack.enter_context(following(lanes, manifest.metadata))
         if pending.rows:
-            watch = monitor.start(lane.label for lane in lacking)
+            journal.work_begins(total, pending.rows)
+            job = _job(call, lacking, pending.rows)
+            watch = monitor.start([lane.label for lane in lacking], job)
+            stack.callback(monitor.finish, watch, job)
+            tally = monitor.RayTally(watch, job)
+            if follower:
+                follower.listen(tally)
             targets = follower.targets if follower else {}
-            flow = _Flow(config, lacking, manifest.metadata, access, watch, pending.rows, targets)
-            with _at_work(), _progress(config, pending.rows, watch, follower):
+            flow = _Flow(config, lacking, manifest.metadata, access, tally, pending.rows, targets)
+            progress = _progress(config, job, watch, follower)
+            with _at_work(), progress, StoreWatch() as stores:
                 for window in pending.windows(lane.label for lane in lacking):
-                    flow.run(window)
-            statistics = _statistics(watch)
+                    flow.run(window, call.stages)
+            statistics, store = _statistics(watch), stores.use
         seconds = time.monotonic() - start
         after = {lane.label: settled(lane.run) for lane in lanes}
+        at = time.monotonic()
         projected = follower.finish() if follower else {}
+        projecting = time.monotonic() - at
     lost = Pending(manifest, config.limit, after).of_run
     reports = {}
     for lane in lanes:
@@ -119,6 +159,9 @@ def _embed(
             clips=max(0, after[label].clips - before[label].clips),
             seconds=seconds,
             started=began,
+            store=store,
+            run_id=call.run_id,
+            projecting_s=projecting,
         )
         reports[label] = summary.finish(
             lane, counts, after[label], statistics, projected.get(label)
@@ -156,6 +199,16 @@ def _tidy(config: EmbedConfig, manifest: Manifest, access: Access, lane: Lane) -
     return bool(again or gone or changed)
 
 
+def _job(call: _Call, lanes: list[Lane], pending: int) -> Job:
+    return Job(
+        run_id=call.run_id,
+        pending=pending,
+        encoders={lane.label: lane.label or lane.spec.name for lane in lanes},
+        outs={lane.label: sources.shown(lane.run.uri) for lane in lanes},
+        log=call.config.log,
+    )
+
+
 def _statistics(watch: Any) -> Statistics | None:
     """What the stages have told; None where who heard it is gone with its node."""
     try:
@@ -184,84 +237,86 @@ class _Flow:
         lanes: list[Lane],
         metadata: pa.Schema,
         access: Access,
-        watch: Any,
+        tally: monitor.RayTally,
         pending: int,
         targets: Mapping[str, Target],
     ) -> None:
         self._pools = share_out(config, len(lanes))
-        self._batch = batch_rows(config.batch_size, [lane.spec.clip for lane in lanes])
-        self._decode = DecodeSettings(
-            specs={lane.label: lane.spec.clip for lane in lanes},
-            metadata=metadata,
-            segmentation=Segmentation(seconds=config.segment_seconds, stride=config.segment_stride),
-            decoder=config.decoder,
-            device="cuda" if config.device == "cuda" else "cpu",
-            min_frames=config.min_frames,
-            access=access,
-            limits=Limits(
-                seconds=config.decode_timeout,
-                memory_bytes=int(config.decode_memory * 2**30),
-                frames=config.max_video_frames,
-                pixels=int(config.max_megapixels * 1e6),
-                duration_s=config.max_hours * 3600,
-                file_bytes=int(config.max_gigabytes * 1e9),
-            ),
+        portions = Portions.here()
+        self._portions = portions
+        self._batch = batch_rows(config.batch_size, [lane.spec.clip for lane in lanes], portions)
+        specs = {lane.label: lane.spec for lane in lanes}
+        self._decode = replace(
+            decode_settings(config, specs, metadata, access), table_bytes=portions.table_bytes
         )
         self._encode = [
-            EncodeSettings(
-                spec=lane.spec,
-                label=lane.label,
-                device="cuda" if self._pools.encode_gpus else "cpu",
-                dtype=config.dtype,
-                threads=self._pools.threads,
-            )
-            for lane in lanes
+            replace(settings, batch=self._batch)
+            for settings in encode_settings(config, specs, self._pools)
         ]
-        self._tally = monitor.RayTally(watch)
+        self._tally = tally
         self._block = rows_per_block(pending, self._pools)
         rows = rows_per_part(pending, [lane.spec.dim for lane in lanes])
         runs = {lane.label: lane.run for lane in lanes}
         self._sink = RunSink(runs, rows, self._tally, targets)
 
-    def run(self, window: pa.Table) -> None:
+    def run(self, window: pa.Table, stages: Stages) -> None:
         """decode -> encode, for one encoder after the other -> write, for one window's rows."""
         decode, encode = self._pools.decode, self._pools.encode
         try:
             # Cut here and not with repartition, which turns Ray's no-progress guard off; and not
             # from_arrow, which runs one task a block only to count its rows.
-            clips = from_blocks(list(blocks(window, self._block))).map_batches(
-                Decode,
+            rows = from_blocks(list(blocks(window, self._block)))
+            # Else Ray Data would gather a stage's tables into blocks of 128 MB.
+            rows.context.target_max_block_size = self._portions.table_bytes
+            share = self._portions.store_share
+            rows.context.override_object_store_memory_limit_fraction = share
+            clips = rows.map_batches(
+                stages.decode,
                 fn_constructor_args=(self._decode, self._tally),
                 batch_size=None,
                 batch_format="pyarrow",
                 num_cpus=self._pools.decode_cpus,
-                compute=_pool(decode.least, decode.most),
+                compute=ray.data.ActorPoolStrategy(min_size=decode.least, max_size=decode.most),
+                # Ray Data's own choice deals actors out to all nodes in turn. This one takes those
+                # without a GPU first, and others only when they are full.
+                scheduling_strategy="DEFAULT",
                 **_RESTARTS,
             )
             for settings in self._encode:
                 clips = clips.map_batches(
-                    Encode,
+                    named(stages.encode, settings),
                     fn_constructor_args=(settings, self._tally),
                     batch_size=self._batch,
                     batch_format="pyarrow",
                     num_cpus=self._pools.encode_cpus,
                     num_gpus=self._pools.encode_gpus or None,
                     resources=dict(self._pools.encode_resources) or None,
-                    compute=_pool(encode.least, encode.most),
+                    # All that have a place load their weights while the first videos are decoded.
+                    compute=ray.data.ActorPoolStrategy(
+                        min_size=encode.least,
+                        max_size=encode.most,
+                        initial_size=self._pools.encode_first,
+                    ),
                     **_RESTARTS,
                 )
+            clips.set_name(f"vidembed-{self._tally.job.run_id}")
             clips.write_datasink(self._sink, ray_remote_args=WRITE_TASK)
         except (ray.exceptions.RayError, RuntimeError) as error:
             raise RunError(summary.cause(error)) from error
 
 
-def _pool(least: int, most: int) -> ray.data.ActorPoolStrategy:
-    return ray.data.ActorPoolStrategy(min_size=least, max_size=most)
+def named(stage: Callable[..., Any], settings: EncodeSettings) -> Callable[..., Any]:
+    """A stage whose name tells its encoder: Ray calls operators after their classes."""
+    assert isinstance(stage, type)
+    # Of `package.module:Class` the class: Ray cuts the titles of actors at a dot.
+    encoder = (settings.label or settings.spec.name).rpartition(":")[2].replace(".", "_")
+    return type(f"{stage.__name__}[{encoder}]", (stage,), {})
 
 
 def rows_per_block(pending: int, pools: Pools) -> int:
-    """Videos a block: few enough that every decode actor gets several blocks."""
-    return max(1, min(_MOST_ROWS_PER_BLOCK, pending // (8 * pools.decode.most)))
+    """Videos a block: few enough that every decode actor gets several blocks of each window."""
+    videos = min(pending, WINDOW) // pools.decode.most
+    return max(1, *(min(most, videos // least) for most, least in (_SMALL_BLOCKS, _LARGE_BLOCKS)))
 
 
 def rows_per_part(pending: int, dims: Iterable[int]) -> int:
@@ -270,12 +325,12 @@ def rows_per_part(pending: int, dims: Iterable[int]) -> int:
     return max(8, min(full, pending // _PARTS))
 
 
-def batch_rows(wanted: int, clips: Iterable[ClipSpec]) -> int:
+def batch_rows(wanted: int, clips: Iterable[ClipSpec], portions: Portions = _WHOLE_PORTIONS) -> int:
     """Clips a batch of the encoders: as asked for, or what fits into a batch's bytes. A clip of ten
     windows has 48 MB.
     """
     size = sum(clip.nbytes for clip in clips)
-    return max(1, min(wanted, _BATCH_BYTES // size))
+    return max(1, min(wanted, portions.batch_bytes // size))
 
 
 def blocks(window: pa.Table, rows: int) -> Iterator[pa.Table]:
@@ -283,12 +338,13 @@ def blocks(window: pa.Table, rows: int) -> Iterator[pa.Table]:
         yield window.slice(at, rows)
 
 
-def _progress(config: EmbedConfig, pending: int, watch: Any, follower: Follower | None) -> Progress:
+def _progress(config: EmbedConfig, job: Job, watch: Any, follower: Follower | None) -> Progress:
     def look() -> monitor.Snapshot | None:
         try:
             snapshot: monitor.Snapshot = ray.get(watch.snapshot.remote(), timeout=5)
         except ray.exceptions.RayError:
             return None
+        monitor.show_log(watch, job)
         return snapshot
 
     def between() -> str:
@@ -297,4 +353,4 @@ def _progress(config: EmbedConfig, pending: int, watch: Any, follower: Follower 
         follower.poke()
         return follower.note
 
-    return Progress(config.progress, pending, look, between)
+    return Progress(config.progress, job.pending, look, between)

@@ -62,9 +62,9 @@ def _takes_fps(spec: EncoderSpec) -> bool:
 
 
 @contextmanager
-def opened(config: EmbedConfig, specs: dict[str, EncoderSpec]) -> Iterator[list[Lane]]:
+def opened(config: EmbedConfig, specs: dict[str, EncoderSpec], run_id: str) -> Iterator[list[Lane]]:
     """The runs of these encoders, made, resumed or begun anew, as this attempt's own, and nobody
-    else's while the block runs.
+    else's while the block runs. run_id: of this attempt.
 
     Raises ConfigError and RunMismatchError before any of them is made.
     """
@@ -80,20 +80,21 @@ def opened(config: EmbedConfig, specs: dict[str, EncoderSpec]) -> Iterator[list[
         if config.overwrite:
             for uri in dict.fromkeys([config.out, *(each.out for each in alone.values())]):
                 delete_run(uri)
-        yield _taken(alone, specs, records)
+        yield _taken(alone, specs, records, run_id)
 
 
 def _taken(
     alone: dict[str, EmbedConfig],
     specs: dict[str, EncoderSpec],
     records: dict[str, dict[str, Any]],
+    run_id: str,
 ) -> list[Lane]:
     lanes = [
         Lane(
             label=label,
             config=alone[label],
             spec=spec,
-            run=Run.create_or_resume(alone[label].out, records[label]).take_over(),
+            run=Run.create_or_resume(alone[label].out, records[label]).take_over(run_id=run_id),
         )
         for label, spec in specs.items()
     ]

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from vidembed.store.done import Done
 
 # Ray Data keeps something in the driver for every block of a dataset: a corpus goes through it in
-# windows of this many videos, so that the driver's memory does not grow with the corpus.
-_WINDOW = 200_000
+# windows of this many videos, so that the driver's memory does not grow with the corpus. Between
+# two of them actors are started anew and weights loaded again, so they are not small. Rows of much
+# metadata make smaller ones: a window is in the driver's memory, and in the object store.
+WINDOW = 1_000_000
+WINDOW_BYTES = 256 << 20
 
 
 class Pending:
@@ -37,16 +40,18 @@ class Pending:
             self.of_run = Counter(dict.fromkeys(done, self.rows))
             return
         self.rows, self.of_run = 0, Counter(dict.fromkeys(done, 0))
+        self._bytes = 0
         self._kept = []
         for table in self._tables(done):
             self._add(table)
 
     def _add(self, table: pa.Table) -> None:
         self.rows += len(table)
+        self._bytes += table.nbytes
         for label in self.of_run:
             skips = table[schema.own("skip", label)]
             self.of_run[label] += len(skips) - skips.null_count
-        if self.rows > _WINDOW:
+        if self.rows > WINDOW or self._bytes > WINDOW_BYTES:
             self._kept = None
         elif self._kept is not None and len(table):
             self._kept.append(table)
@@ -75,15 +80,17 @@ class Pending:
 
 def _cut(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     gathered: list[pa.Table] = []
-    rows = 0
+    rows = size = 0
     for table in tables:
+        row = max(1, table.nbytes // max(1, len(table)))
         while len(table):
-            part = table.slice(0, _WINDOW - rows)
+            part = table.slice(0, max(1, min(WINDOW - rows, (WINDOW_BYTES - size) // row)))
             table = table.slice(len(part))
             gathered.append(part)
             rows += len(part)
-            if rows == _WINDOW:
+            size += len(part) * row
+            if rows == WINDOW or size + row > WINDOW_BYTES:
                 yield pa.concat_tables(gathered)
-                gathered, rows = [], 0
+                gathered, rows, size = [], 0, 0
     if rows:
         yield pa.concat_tables(gathered)

@@ -91,8 +91,12 @@ def contains(hashes: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[
 
 
 def ordered(hashes: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
-    """These hashes in one array, sorted, each half in one piece of memory."""
+    """These hashes, which are taken out of the list, in one array, sorted, each half in one piece
+    of memory.
+    """
     every = np.concatenate([np.empty((0, 2), np.uint64), *hashes])
+    # Of many they are most of the memory that this takes.
+    hashes.clear()
     order = order_of(every)
     found = np.empty(every.shape, np.uint64, order="F")
     for half in (0, 1):
