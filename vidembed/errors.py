@@ -3,17 +3,21 @@
     VidembedError
     ├── UsageError            exit 2: the words or the configuration are off; nothing was started
     │   ├── ConfigError       an option, or options that contradict each other
+    │   │   └── BusyError     another job holds the run, or re-indexes the alias
     │   ├── ManifestError     a manifest that cannot be read or is inconsistent: names row, column
     │   ├── WeightsError      weights that are absent, unreachable, or of another network
     │   └── RunMismatchError  an existing run or collection was made with something else
     ├── RunError              exit 1: the job was started and failed as a whole
+    │   └── RefusedError      a new version of a collection finds too little: the alias stays
     └── ClipError             one video could not be embedded: becomes a row in failures/
 
 Each takes one message, so that it survives the pickling between worker processes. `ClipError` has a
-class of failure besides; `FAILURES` lists them all.
+class of failure besides; `FAILURES` lists them all. `RefusedError` has what was measured.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 FAILURES: dict[str, str] = {
     "NotFound": "nothing is at that path or address",
@@ -44,6 +48,10 @@ class ConfigError(UsageError):
     """An option is unknown, out of range, or contradicts another."""
 
 
+class BusyError(ConfigError):
+    """Another job is at work on the same run or alias; the message says which, and since when."""
+
+
 class ManifestError(UsageError):
     """The manifest cannot be read, or a row or column of it is wrong."""
 
@@ -58,6 +66,22 @@ class RunMismatchError(UsageError):
 
 class RunError(VidembedError):
     """The job failed as a whole after it was started."""
+
+
+class RefusedError(RunError):
+    """A new version was built and not put in place, because it finds less than it must.
+
+    `found` is what was measured: `recall` (at 10, of the index), and `gate` (R@10 of captions:
+    `now`, `before`, and how many `queries`; None where none were asked); `rows`, `rows_before`;
+    `live` is the version behind the alias.
+    """
+
+    def __init__(self, message: str, found: dict[str, Any]) -> None:
+        super().__init__(message, found)
+        self.found = found
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class ClipError(VidembedError):

@@ -8,13 +8,14 @@ from vidembed.evaluation.results import Evaluation
 
 if TYPE_CHECKING:
     from vidembed.config import EvaluateConfig
+    from vidembed.store.run import Run
 
 __all__ = ["Evaluation", "evaluate"]
 
 
-def evaluate(config: EvaluateConfig) -> Evaluation:
+def evaluate(config: EvaluateConfig, run: Run | None = None) -> Evaluation:
     """See `vidembed.evaluation.job.evaluate`."""
     # Not before: Ray's workers import this package, and need neither encoders nor Milvus.
     from vidembed.evaluation import job
 
-    return job.evaluate(config)
+    return job.evaluate(config, run)

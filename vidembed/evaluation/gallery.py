@@ -111,9 +111,12 @@ class Gallery:
         Memory: some 12 bytes a row, besides the ids.
         """
         parts: list[str] = []
+        places: list[NDArray[np.int64]] = []
         names: list[pa.ChunkedArray] = []
         for part, table in run.iterate(["video_id"]):
             parts.append(part)
+            there = run.places_in(part)
+            places.append(np.arange(len(table)) if there is None else there)
             names.append(table["video_id"].cast(pa.large_string()))
         lengths = np.array([len(each) for each in names], np.int64)
         if not lengths.sum():
@@ -123,14 +126,13 @@ class Gallery:
         owner = coded.indices.to_numpy()
         order = np.argsort(owner, kind="stable")
         counts = np.bincount(owner, minlength=len(coded.dictionary))
-        begins = np.concatenate([[0], np.cumsum(lengths)])
         return cls(
             run=run,
             ids=coded.dictionary.cast(pa.string()),
             parts=tuple(parts),
             starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             part=np.repeat(np.arange(len(parts), dtype=np.int32), lengths)[order],
-            row=(np.arange(lengths.sum()) - np.repeat(begins[:-1], lengths))[order],
+            row=np.concatenate(places)[order],
         )
 
     @property

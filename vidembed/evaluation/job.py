@@ -69,14 +69,16 @@ class Answers:
     rankings: dict[str, Ranking] = field(default_factory=dict)
 
 
-def evaluate(config: EvaluateConfig) -> Evaluation:
+def evaluate(config: EvaluateConfig, run: Run | None = None) -> Evaluation:
     """Rank the run's videos for each query, and write what that says of the run.
+
+    run: in place of the one that `config` names, such as several that are read as one.
 
     Raises ConfigError where queries and run do not fit, RunError for a damaged part, and what an
     encoder or Milvus raise. The results are written at the end, or nothing is.
     """
     began = time.monotonic()
-    run = Run.open(config.run)
+    run = run or Run.open(config.run)
     out = sources.absolute(config.out or run.path("evaluation"))
     with ExitStack() as stack:
         # First of all: weights that do not fit must not cost an evaluation.
@@ -144,7 +146,7 @@ def _texts(
     """The texts and the bank's, encoded; none where they were not asked for and the encoder has no
     text tower.
     """
-    spec = None if found.texts is None else _text_tower(config, gallery.run)
+    spec = None if found.texts is None else text_tower(config, gallery.run)
     if found.texts is None or spec is None:
         asked_for = found.labels is None or set(config.directions) & set(TEXT_DIRECTIONS)
         if found.texts is not None and asked_for:
@@ -169,7 +171,7 @@ def _texts(
     return texts, encoder.encode_text(others) if others else None
 
 
-def _text_tower(config: EvaluateConfig, run: Run) -> EncoderSpec | None:
+def text_tower(config: EvaluateConfig, run: Run) -> EncoderSpec | None:
     """The run's encoder, if it encodes texts; most that do not are known without their weights."""
     if "text" not in registry.entry(str(run.identity["encoder"])).modalities:
         return None

@@ -128,7 +128,7 @@ def hired(config: EvaluateConfig, runs: Sequence[Run], out: str, work: float) ->
     without a GPU.
     """
     block_bytes = config.block_megabytes << 20
-    if work < SMALL and not config.ray_address and not _ray_is_there():
+    if not wants_ray(work, config.ray_address):
         yield Here(block_bytes, gpu=_gpu_here(config.device))
         return
     from vidembed import cluster
@@ -141,6 +141,11 @@ def hired(config: EvaluateConfig, runs: Sequence[Run], out: str, work: float) ->
         if config.device == "cuda" and not on_gpu:
             raise ConfigError("--device cuda: the Ray cluster has no GPU")
         yield OnRay(block_bytes, max(1, int(gpus if on_gpu else cpus)), gpu=on_gpu)
+
+
+def wants_ray(work: float, address: str | None) -> bool:
+    """Whether Ray compares: where it is there or named, or the products are many."""
+    return work >= SMALL or bool(address) or _ray_is_there()
 
 
 def _ray_is_there() -> bool:

@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidembed.config import EvaluateConfig
+from vidembed.config.evaluate import QueryOptions
 from vidembed.errors import ConfigError
 from vidembed.evaluation import queries
 from vidembed.query.encoding import QueryEncoder, spec_of_collection
 from vidembed.store.milvus import Collection
 
 if TYPE_CHECKING:
+    from vidembed.config import ReindexConfig
     from vidembed.store.run import Run
 
 K = 10
@@ -34,10 +36,14 @@ class Gate:
 class Captions:
     """Texts, and for each the video that it should find among the first ten."""
 
-    def __init__(self, source: str, run: Run) -> None:
-        """Those whose videos the run has. Raises ConfigError where there are none."""
+    def __init__(self, options: ReindexConfig, run: Run) -> None:
+        """Those of --gate-queries whose videos the run has. Raises ConfigError where there are
+        none.
+        """
+        source = options.gate_queries
+        read = {name: getattr(options, name) for name in (*QueryOptions.model_fields, "id_column")}
         config = EvaluateConfig.make(
-            {"run": run.uri, "queries": source, "directions": "text_to_video"}
+            {"run": run.uri, "queries": source, "directions": "text_to_video", **read}
         )
         ids = [table["video_id"] for _, table in run.iterate(["video_id"])]
         gallery = pc.unique(pa.chunked_array([c for column in ids for c in column.chunks]))

@@ -10,13 +10,13 @@ import datetime
 import json
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from vidembed import schema, sources
-from vidembed.errors import ConfigError, RunError
+from vidembed.errors import BusyError, ConfigError, RefusedError, RunError
 from vidembed.reindexing.gate import Captions, Gate
 from vidembed.reindexing.verify import recall, wait_for_index
 from vidembed.store.bulk import BulkOptions, bulk_load
@@ -45,14 +45,16 @@ class Reindexed:
     """What was done. action: `built`, `finished` (what an earlier call had built), `updated`,
     `unchanged`, `withdrawn` (nothing: these contents were rolled back), or `planned`.
 
-    live, before: the version behind the alias now, and the one before. rows: of the live version.
-    recall: recall@10 of its index. dropped: older versions that are no more.
+    live, before: the version behind the alias now, and the one before. rows: of the live version;
+    rows_before: of the one before. recall: recall@10 of its index. dropped: older versions that are
+    no more.
     """
 
     action: str
     live: str | None
     before: str | None
     rows: int
+    rows_before: int
     encoder: str
     fingerprint: str
     recall: float | None = None
@@ -134,9 +136,7 @@ class _Reindex:
         say: Callable[[str], None],
     ) -> None:
         self._config, self._merged, self._versions, self._say = config, merged, versions, say
-        # Before anything is built: captions that cannot be read must not cost a build.
-        source = config.gate_queries
-        self._captions = None if source is None else Captions(source, merged)
+        self._captions: Captions | None = None
         self._before = versions.live()
         self._every = versions.every()
         spec = self._spec(config.alias)
@@ -173,6 +173,9 @@ class _Reindex:
                 return self._said("withdrawn", current)
             if later and later[-1].state == READY and not self._config.dry_run:
                 return self._finish(later[-1])
+        if self._config.gate_queries is not None:
+            # Before anything is built: captions that cannot be read must not cost a build.
+            self._captions = Captions(self._config, self._merged)
         if self._config.dry_run:
             return self._said("planned", current)
         self._clean()
@@ -275,12 +278,20 @@ class _Reindex:
         finally:
             collection.close()
         if found < self._config.min_recall:
-            raise RunError(
+            raise RefusedError(
                 f"the index of {version.name} finds {found:.3f} of what exact search finds, less "
                 f"than --min-recall {self._config.min_recall:g}: choose other --index-params, "
-                f"another --index, or a lower bound. The alias stays where it is"
+                f"another --index, or a lower bound. The alias stays where it is",
+                self._found(rows, found, None),
             )
         passed = self._gate(version)
+        if passed is not None and self._is_worse(passed):
+            raise RefusedError(
+                f"R@10 of {self._config.gate_queries} is {passed.now:.3f} with {version.name} and "
+                f"{passed.before:.3f} with {self._before}: more than --gate-margin "
+                f"{self._config.gate_margin:g} lower. The alias stays where it is",
+                self._found(rows, found, passed),
+            )
         return replace(version, state=READY, rows=rows), found, passed
 
     def _gate(self, version: Version) -> Gate | None:
@@ -288,14 +299,15 @@ class _Reindex:
         if self._captions is None:
             return None
         before = None if self._before == version.name else self._before
-        passed = self._captions.gate(config.milvus, before, version.name, config.weights)
-        if passed.before is not None and passed.now < passed.before - config.gate_margin:
-            raise RunError(
-                f"R@10 of {config.gate_queries} is {passed.now:.3f} with {version.name} and "
-                f"{passed.before:.3f} with {before}: more than --gate-margin "
-                f"{config.gate_margin:g} lower. The alias stays where it is"
-            )
-        return passed
+        return self._captions.gate(config.milvus, before, version.name, config.weights)
+
+    def _found(self, rows: int, recall: float, gate: Gate | None) -> dict[str, Any]:
+        before = next((v.rows for v in self._every if v.name == self._before), 0)
+        return {"live": self._before, "rows": rows, "rows_before": before, "recall": recall,
+                "gate": asdict(gate) if gate else None}  # fmt: skip
+
+    def _is_worse(self, gate: Gate) -> bool:
+        return gate.before is not None and gate.now < gate.before - self._config.gate_margin
 
     def _finish(self, version: Version) -> Reindexed:
         """Point to a version that an earlier call has built and verified."""
@@ -311,7 +323,7 @@ class _Reindex:
             # Two that begin at once both note themselves; the later note stays.
             time.sleep(PACE.settle_s)
             if self._versions.about(current.name).holder != marked.holder:
-                raise ConfigError(f"{current.name} is being updated by another job: wait for it")
+                raise BusyError(f"{current.name} is being updated by another job: wait for it")
             projection = Projection.begin(self._merged, self._config.milvus, spec)
             projection.collection.patient(self._config.milvus_patience)
             try:
@@ -348,6 +360,7 @@ class _Reindex:
             live=live.name if live else self._before,
             before=self._before,
             rows=self._merged.count() if action == "planned" else live.rows if live else 0,
+            rows_before=before.rows if before else 0,
             encoder=wanted.encoder,
             fingerprint=wanted.fingerprint,
             other_encoder=before is not None and before.fingerprint != wanted.fingerprint,

@@ -17,11 +17,12 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vidembed import sources
-from vidembed.errors import ConfigError, VidembedError
+from vidembed.errors import BusyError, VidembedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,14 +45,32 @@ class Pace:
 
 PACE = Pace()
 
+# What this job holds already: a round holds its run, and each of its steps would too. A thread of
+# somebody else's job in this process does not inherit it.
+_held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
+
 
 @contextmanager
 def held(uri: str, say: Callable[[str], None], pace: Pace = PACE) -> Iterator[None]:
-    """Hold the run at `uri` while the block runs.
+    """Hold the run at `uri` while the block runs; within a block that holds it, this is nothing.
 
-    say: is told, in a sentence, why this takes a while. Raises ConfigError where another job holds
+    say: is told, in a sentence, why this takes a while. Raises BusyError where another job holds
     it.
     """
+    name = sources.absolute(uri)
+    if name in _held.get():
+        yield
+        return
+    with _locked(uri, say, pace):
+        token = _held.set(_held.get() | {name})
+        try:
+            yield
+        finally:
+            _held.reset(token)
+
+
+@contextmanager
+def _locked(uri: str, say: Callable[[str], None], pace: Pace) -> Iterator[None]:
     if sources.is_local(uri):
         descriptor = _lock(sources.local_path(uri))
         if descriptor is not None:
@@ -80,7 +99,7 @@ def _lock(folder: str) -> int | None:
     except BlockingIOError:
         holder = os.read(descriptor, 4096).decode(errors="replace").strip()
         os.close(descriptor)
-        raise ConfigError(_busy(folder, holder or "another job")) from None
+        raise BusyError(_busy(folder, holder or "another job")) from None
     except OSError as error:
         os.close(descriptor)
         if error.errno in _UNSUPPORTED:
@@ -89,7 +108,7 @@ def _lock(folder: str) -> int | None:
     # Only a word for whoever finds it locked: a full disk has no room even for that.
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, _who().encode())
+        os.write(descriptor, _who(_now()).encode())
     return descriptor
 
 
@@ -97,6 +116,7 @@ class _Lease:
     def __init__(self, uri: str, pace: Pace) -> None:
         self._uri, self._pace = uri, pace
         self._token = uuid.uuid4().hex
+        self._since = _now()
         self._beat = 0
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -116,12 +136,12 @@ class _Lease:
                 if now is None:
                     break
                 if now != there:
-                    raise ConfigError(_busy(self._uri.rpartition("/")[0], who))
+                    raise BusyError(_busy(self._uri.rpartition("/")[0], who))
         self._write()
         # Two that find it free at once both write; the later one's stays.
         time.sleep(self._pace.settle_s)
         if (self._read() or {}).get("token") != self._token:
-            raise ConfigError(_busy(self._uri.rpartition("/")[0], "another job"))
+            raise BusyError(_busy(self._uri.rpartition("/")[0], "another job"))
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
 
@@ -147,7 +167,7 @@ class _Lease:
 
     def _write(self) -> None:
         self._beat += 1
-        record = {"holder": _who(), "token": self._token, "beat": self._beat}
+        record = {"holder": _who(self._since), "token": self._token, "beat": self._beat}
         sources.write_whole(self._uri, json.dumps(record).encode())
 
     def _read(self) -> dict[str, Any] | None:
@@ -160,8 +180,13 @@ class _Lease:
         return found
 
 
-def _who() -> str:
-    return f"process {os.getpid()} on {socket.gethostname()}"
+def _who(since: str) -> str:
+    """For people: nobody goes by the time, which is that of the holder's clock."""
+    return f"process {os.getpid()} on {socket.gethostname()} (since {since})"
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
 
 
 def _busy(uri: str, holder: str) -> str:

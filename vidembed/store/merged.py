@@ -72,12 +72,22 @@ class Merged(Run):
         table = table.filter(seen)
         return table if columns is None else table.select(columns)
 
+    def places_in(self, part: str) -> NDArray[np.int64] | None:
+        """Of the rows that `read_part` gives."""
+        place = self.places[part]
+        if not len(self.hidden[place]):
+            return None
+        videos = self.runs[place].read_part(part, ["video_id"])["video_id"]
+        return np.flatnonzero(~contains(self.hidden[place], hash_ids(videos)))
+
     def read_rows(self, part: str, rows: Any, columns: list[str]) -> pa.Table:
-        """Never: places in a part are not those of the rows that are read here."""
-        raise TypeError("runs that are merged are read by whole parts")
+        """By their places in the part, see `places_in`; in another process too, where the hashes
+        of `hidden` mean nothing.
+        """
+        return self.runs[self.places[part]].read_rows(part, rows, columns)
 
     def read_group(self, *_: Any, **__: Any) -> pa.Table:
-        """Never: as `read_rows`."""
+        """Never: some rows of a group are another run's."""
         raise TypeError("runs that are merged are read by whole parts")
 
     def shadowed(self) -> pa.ChunkedArray:

@@ -33,6 +33,8 @@ _OURS = (
     "logs", "evaluation", ".compact",
 )  # fmt: skip
 _ROW_GROUP = 8192
+OTHERWISE = "Name another --out, or --overwrite it"
+"""What can be done where a run is of another encoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,7 @@ class Run:
         differences = _differences(there.get("identity", {}), record["identity"])
         if differences:
             raise RunMismatchError(
-                f"{uri} was made with something else: {'; '.join(differences)}. Name another "
-                f"--out, or --overwrite it"
+                f"{uri} was made with something else: {'; '.join(differences)}. {OTHERWISE}"
             )
         return there
 
@@ -213,6 +214,10 @@ class Run:
             table = parquet.read_row_group(group, columns=columns, use_threads=False)
             return _retyped(table, nullable=True)
 
+    def places_in(self, part: str) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+        """The places in a part of the rows that `read_part` gives; None for all, in their order."""
+        return None
+
     def read_rows(
         self, part: str, rows: np.ndarray[Any, np.dtype[np.int64]], columns: list[str]
     ) -> pa.Table:
@@ -276,9 +281,9 @@ class Run:
         values: np.ndarray[Any, np.dtype[np.float32]] = column.flatten().to_numpy()
         return values.reshape(len(column), -1)
 
-    def take_over(self) -> Run:
-        """The run as this attempt's own: workers of an earlier attempt stop committing."""
-        return self.remember(attempt=uuid.uuid4().hex)
+    def take_over(self, **facts: Any) -> Run:
+        """The run as this attempt's own, with `facts`: workers of earlier ones stop committing."""
+        return self.remember(attempt=uuid.uuid4().hex, **facts)
 
     def remember(self, **facts: Any) -> Run:
         """The run with more facts in its record, written to run.json."""

@@ -19,6 +19,7 @@ _LEAVE_ALONE_S = 30.0
 _BRIEFLY = {"patience_s": 2.0, "call_s": 8.0}
 _open: dict[tuple[str, str, str], Projection] = {}
 _away_until: dict[str, float] = {}
+_why: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,16 @@ class Target:
             return False
         try:
             self._projection(run).send(part)
-        except (RunError, ConfigError):
+        except (RunError, ConfigError) as error:
+            _why[self.uri] = str(error)
             _away_until[self.uri] = time.monotonic() + _LEAVE_ALONE_S
             return False
         return True
+
+    @property
+    def why(self) -> str:
+        """What the server said when it did not take a part of this process's last."""
+        return _why.get(self.uri, "")
 
     def _projection(self, run: Run) -> Projection:
         key = (run.uri, self.uri, self.collection)

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from vidembed.errors import ConfigError, RunError
+from vidembed.errors import BusyError, ConfigError, RunError
 from vidembed.store.lease import PACE
 from vidembed.store.milvus import Collection
 from vidembed.store.milvus_calls import connect, disconnect
@@ -162,7 +162,7 @@ class Versions:
     def left_behind(self, say: Callable[[str], None]) -> list[Version]:
         """Versions that nobody works on any more, though they are not whole.
 
-        Raises ConfigError where somebody does.
+        Raises BusyError where somebody does.
         """
         open_ones = [each for each in self.every() if each.state == BUILDING or each.updating]
         doubtful = [each for each in open_ones if not _is_dead(each)]
@@ -181,15 +181,15 @@ class Versions:
                     if now is None:
                         return self.left_behind(say)
                     if now != beat:
-                        raise ConfigError(_busy(self.alias, each))
+                        raise BusyError(_busy(self.alias, each))
         return open_ones
 
     def alone(self, name: str) -> None:
-        """Raise ConfigError where another began at the same moment, and before this one."""
+        """Raise BusyError where another began at the same moment, and before this one."""
         time.sleep(self._pace.settle_s)
         for each in self.every():
             if each.state == BUILDING and each.name < name:
-                raise ConfigError(_busy(self.alias, each))
+                raise BusyError(_busy(self.alias, each))
 
     def _beat(self, name: str) -> None:
         properties = {_BEAT: uuid.uuid4().hex}
