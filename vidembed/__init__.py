@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         evaluate,
         load,
         open,  # noqa: A004
+        plan,
+        refresh,
         search,
         similarity,
     )
@@ -35,7 +37,9 @@ __all__ = [
     "load_encoder",
     "load_reranker",
     "open",
+    "plan",
     "read_frames",
+    "refresh",
     "search",
     "similarity",
 ]
@@ -49,7 +53,9 @@ _WHERE = {
     "load_encoder": "vidembed.encode.registry",
     "load_reranker": "vidembed.rerank",
     "open": "vidembed.api",
+    "plan": "vidembed.api",
     "read_frames": "vidembed.decode.video",
+    "refresh": "vidembed.api",
     "search": "vidembed.api",
     "similarity": "vidembed.api",
 }

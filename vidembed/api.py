@@ -9,6 +9,8 @@ from vidembed.config import (
     EmbedConfig,
     EvaluateConfig,
     LoadConfig,
+    PlanConfig,
+    RefreshConfig,
     SearchConfig,
     SimilarityConfig,
 )
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from vidembed.encode.registry import Device
     from vidembed.evaluation import Evaluation
     from vidembed.loading import Loaded
+    from vidembed.planning import Plan
     from vidembed.query import Hit, Index, Similarity, TextHit
+    from vidembed.refreshing import Refreshed
     from vidembed.report import RunReport
 
 
@@ -61,6 +65,31 @@ def evaluate(run: RunReport | str, queries: str | None = None, **options: Any) -
     from vidembed.evaluation import evaluate as job
 
     return job(EvaluateConfig.make({"run": _place(run), "queries": queries, **options}))
+
+
+def refresh(
+    manifest: str, out: str, *, alias: str, milvus: str, **options: Any
+) -> Refreshed | None:
+    """One round of a schedule: embed what is new, build a version of the index, move the alias if
+    it passes its gate, evaluate, and report. options: those of `vidembed refresh`. In a session
+    that has called `ray.init`, it runs there.
+
+    Returns what was done; None where the last round is at work and `if_running="skip"` leaves this
+    one out. With more failed videos than `max_failures` allows nothing is built, and the
+    `exit_code` of the result is 3.
+
+    Raises UsageError where nothing was begun (BusyError: the last round is at work), RefusedError
+    for a version that finds too little, RunError for what else went wrong. The report is in
+    OUT/refreshes also then.
+    """
+    from vidembed.refreshing import refresh as job
+
+    options.setdefault("progress", "none")
+    given = {"manifest": manifest, "out": out, "alias": alias, "milvus": milvus}
+    done = job(RefreshConfig.make(given | options))
+    if done is not None and done.cause is not None:
+        raise done.cause
+    return done
 
 
 @overload
@@ -141,6 +170,17 @@ def open(  # noqa: A001 - the name that users expect; nothing here opens files
         memory=memory,
         consistency=consistency,
     )
+
+
+def plan(manifest: str, **options: Any) -> Plan:
+    """Measure decode and encode on a sample of a manifest, and reckon what the corpus takes on
+    which machines; options: those of `vidembed plan`, with underscores.
+
+    Raises UsageError (nothing was measured) or RunError.
+    """
+    from vidembed.planning import plan as job
+
+    return job(PlanConfig.make({"manifest": manifest, **options}))
 
 
 def _place(made: Evaluation | RunReport | str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -49,11 +49,23 @@ def show_report(report: RunReport) -> None:
     rate = f", {report.videos_per_s:.1f} videos/s, {report.clips_per_s:.1f} clips/s"
     table.add_row("time", f"{report.seconds:.1f} s" + (rate if report.clips_per_s else ""))
     table.add_row("bottleneck", report.bottleneck)
+    if report.clips_per_s:
+        table.add_row("verdict", report.verdict["sentence"])
+    if report.object_store["peak_bytes"] is not None:
+        table.add_row("object store", _store(report.object_store))
     if report.milvus and not report.milvus["error"]:
         where = f"{report.milvus['collection']} in {report.milvus['uri']}"
         table.add_row("Milvus", f"{report.milvus['rows']:,} rows in {where}")
     table.add_row("report", f"{report.out.rstrip('/')}/report.html")
     console().print(table)
+
+
+def _store(found: dict[str, Any]) -> str:
+    peak, limit, spilled = (
+        found[name] / 1e6 for name in ("peak_bytes", "limit_bytes", "spilled_bytes")
+    )
+    told = f"at most {peak:,.0f} of {limit:,.0f} MB, a node {found['fullest_share']:.0%} full"
+    return told + (f"; {spilled:,.0f} MB were spilled to disk" if spilled else "")
 
 
 def load(options: LoadConfig) -> int:

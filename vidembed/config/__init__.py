@@ -9,6 +9,8 @@ from vidembed.config.base import Config
 from vidembed.config.embed import CompactConfig, EmbedConfig
 from vidembed.config.evaluate import CompareConfig, EvaluateConfig
 from vidembed.config.milvus import CollectionOptions, LoadConfig, MilvusOptions
+from vidembed.config.plan import PlanConfig
+from vidembed.config.refresh import RefreshConfig
 from vidembed.config.reindex import ReindexConfig
 from vidembed.config.search import AppConfig, SearchConfig, SimilarityConfig
 from vidembed.config.tools import DoctorConfig, EncodersConfig, QuickstartConfig
@@ -27,7 +29,9 @@ __all__ = [
     "FailureLimit",
     "LoadConfig",
     "MilvusOptions",
+    "PlanConfig",
     "QuickstartConfig",
+    "RefreshConfig",
     "ReindexConfig",
     "SearchConfig",
     "SimilarityConfig",

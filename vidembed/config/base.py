@@ -18,6 +18,7 @@ Metric = Literal["COSINE", "IP", "L2"]
 Index = Literal["FLAT", "IVF_FLAT", "HNSW", "DISKANN", "AUTOINDEX"]
 Device = Literal["auto", "cpu", "cuda"]
 Progress = Literal["auto", "bar", "plain", "none"]
+Log = Literal["none", "text", "json"]
 
 COLLECTION = r"^[A-Za-z_]\w*$"
 

@@ -15,6 +15,7 @@ from vidembed.config.base import (
     Amounts,
     Config,
     Device,
+    Log,
     MostFailures,
     Names,
     Paths,
@@ -28,16 +29,11 @@ from vidembed.errors import FAILURES
 from vidembed.labels import ALONE
 
 
-class EmbedConfig(MilvusOptions):
-    """manifest -> decode -> encode -> Parquet, and Milvus where --milvus is given."""
+class StageOptions(Config):
+    """What is decoded and encoded, and by how many."""
 
     manifest: str = positional(
         "Parquet, CSV, JSONL, a folder of them, or a folder of videos; a path, s3:// or other URL"
-    )
-    out: str = option(
-        ...,
-        "the run directory, local or s3://; an existing run is resumed; with several encoders the "
-        "folder of their runs",
     )
     encoder: Names = option(
         "clip4clip",
@@ -90,35 +86,6 @@ class EmbedConfig(MilvusOptions):
         (),
         "custom resources of Ray that an encode actor holds besides, NAME=AMOUNT; comma separated",
     )
-    cluster_cpus: int | None = option(
-        None,
-        "CPUs of a cluster that grows, at its largest [default: those that are up at the start]",
-        ge=1,
-    )
-    cluster_gpus: int | None = option(
-        None, "GPUs of a cluster that grows, at its largest [default: those that are up]", ge=0
-    )
-    cluster_wait: float = option(
-        1200.0, "seconds that the first nodes of a cluster that grows may take to come", gt=0
-    )
-    limit: int | None = option(None, "only the first N rows of the manifest", ge=1)
-    retry_failures: Words = option(
-        (), "try failed videos again: all, or of these classes; comma separated"
-    )
-    prune: bool = option(
-        False, "take out of the run, and of Milvus, what the manifest does not have any more"
-    )
-    redo_changed: bool = option(
-        False, "look at every source, and do those again that have changed since they were embedded"
-    )
-    overwrite: bool = option(False, "delete what an earlier run left in --out, and start anew")
-    max_failures: MostFailures = option(
-        FailureLimit(None, 100.0), "N or P%: with more failed videos the exit code is 3"
-    )
-    ray_address: str | None = option(
-        None, "a running Ray cluster [default: RAY_ADDRESS, else one is started here]"
-    )
-    progress: Progress = option("auto", "how progress is shown")
     id_column: str | None = option(None, "the manifest's column of ids [default: video_id, id]")
     uri_column: str | None = option(
         None, "the manifest's column of paths [default: uri, path, video_path]"
@@ -141,6 +108,56 @@ class EmbedConfig(MilvusOptions):
             raise ValueError("--fps is for --sampling fps or clip4clip")
         if self.uri_template is not None and self.uri_column is not None:
             raise ValueError("--uri-template and --uri-column both say where videos are: give one")
+        return self
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """The encoders, in their order."""
+        return Choice.of(self.encoder, self.weights, self.preset)
+
+
+class EmbedOptions(StageOptions):
+    """How the videos of a manifest become a run."""
+
+    out: str = option(
+        ...,
+        "the run directory, local or s3://; an existing run is resumed; with several encoders the "
+        "folder of their runs",
+    )
+    cluster_cpus: int | None = option(
+        None,
+        "CPUs of a cluster that grows, at its largest [default: those that are up at the start]",
+        ge=1,
+    )
+    cluster_gpus: int | None = option(
+        None, "GPUs of a cluster that grows, at its largest [default: those that are up]", ge=0
+    )
+    cluster_wait: float = option(
+        1200.0, "seconds that the first nodes of a cluster that grows may take to come", gt=0
+    )
+    limit: int | None = option(None, "only the first N rows of the manifest", ge=1)
+    retry_failures: Words = option(
+        (), "try failed videos again: all, or of these classes; comma separated"
+    )
+    prune: bool = option(
+        False, "take out of the run, and of Milvus, what the manifest does not have any more"
+    )
+    redo_changed: bool = option(
+        False, "look at every source, and do those again that have changed since they were embedded"
+    )
+    max_failures: MostFailures = option(
+        FailureLimit(None, 100.0), "N or P%: with more failed videos the exit code is 3"
+    )
+    ray_address: str | None = option(
+        None, "a running Ray cluster [default: RAY_ADDRESS, else one is started here]"
+    )
+    progress: Progress = option("auto", "how progress is shown")
+    log: Log = option(
+        "none", "a line on standard error for each failed or slow video, part, encoder and restart"
+    )
+
+    @model_validator(mode="after")
+    def _asked_again(self) -> Self:
         if unknown := set(self.retry_failures) - {"all", *FAILURES}:
             raise ValueError(
                 f"--retry-failures {', '.join(sorted(unknown))}: expected all, or some of "
@@ -150,6 +167,16 @@ class EmbedConfig(MilvusOptions):
             if getattr(self, name) and self.limit is not None:
                 flag = "--" + name.replace("_", "-")
                 raise ValueError(f"{flag} takes the whole manifest, and --limit a part of it")
+        return self
+
+
+class EmbedConfig(EmbedOptions, MilvusOptions):
+    """manifest -> decode -> encode -> Parquet, and Milvus where --milvus is given."""
+
+    overwrite: bool = option(False, "delete what an earlier run left in --out, and start anew")
+
+    @model_validator(mode="after")
+    def _collections(self) -> Self:
         collections: dict[str, str] = {}
         for choice in self.choices:
             other = collections.setdefault(self.alone(choice).collection, choice.name)
@@ -159,11 +186,6 @@ class EmbedConfig(MilvusOptions):
                     f"use labels that differ in letters or digits"
                 )
         return self
-
-    @property
-    def choices(self) -> tuple[Choice, ...]:
-        """The encoders, in their order."""
-        return Choice.of(self.encoder, self.weights, self.preset)
 
     def alone(self, choice: Choice) -> EmbedConfig:
         """The options with which one encoder would go into its run by itself."""

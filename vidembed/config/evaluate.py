@@ -35,20 +35,17 @@ class RerankOptions(Config):
     )
 
 
-class EvaluateConfig(RerankOptions):
-    """Retrieval metrics of a run: each query's rank among the run's videos."""
+class QueryOptions(Config):
+    """How a source of captions or labels is read."""
 
-    run: str = positional("a run directory, local or s3://")
-    queries: str | None = option(
-        None,
-        "captions or labels of the run's videos: a table, or a file as a data set ships it "
-        "[default: the run's own columns]",
-    )
     layout: Layout = option("auto", "how --queries is laid out; auto knows the files by their look")
     split: str | None = option(None, "only this part of --queries, where it names its parts")
-    out: str | None = option(None, "where results go [default: RUN/evaluation]")
     text_column: str | None = option(None, "the queries' text column [default: caption, sentence]")
-    id_column: str | None = option(None, "the queries' column of ids [default: video_id, id]")
+
+
+class EvaluationOptions(QueryOptions):
+    """What is asked of a run, and how it is measured."""
+
     label_column: str | None = option(
         None, "videos with one label should find each other [default: label]"
     )
@@ -71,29 +68,17 @@ class EvaluateConfig(RerankOptions):
     backend: Literal["exact", "milvus"] = option(
         "exact", "milvus: through the index of --collection, with the exact ranking beside it"
     )
-    milvus: str | None = option(None, "a .db path or http://host:19530, for --backend milvus")
-    collection: str = option("videos", "the Milvus collection", pattern=COLLECTION)
     search_params: Parameters = option({}, 'of Milvus\'s index, as JSON: {"ef": 128}')
     sweep: str | None = option(
         None, "values of a search parameter to try in turn, for the curve: ef=16,32,64,128"
     )
-    weights: str | None = option(None, "weights, where they are not where the run had them")
-    device: Device = option("auto", "where texts are encoded and vectors compared")
     block_megabytes: int = option(256, "of scores that a worker holds at once", ge=1, le=65536)
     examples: int = option(24, "hits and misses that evaluation.html shows", ge=0, le=1000)
-    ray_address: str | None = option(
-        None,
-        "a running Ray cluster to compare vectors on [default: RAY_ADDRESS, else this machine]",
-    )
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if (self.backend == "milvus") != (self.milvus is not None):
-            raise ValueError("--backend milvus and --milvus need each other")
-        if self.rerank is not None and self.milvus is not None:
-            raise ValueError("--rerank sorts the exact first results again: not with --milvus")
+    def _measured(self) -> Self:
         for name in ("sweep", "search_params"):
-            if getattr(self, name) and self.milvus is None:
+            if getattr(self, name) and self.backend != "milvus":
                 raise ValueError(f"--{name.replace('_', '-')} is for --backend milvus")
         known = ("text_to_video", "video_to_text", "video_to_video")
         if unknown := set(self.directions) - set(known):
@@ -108,6 +93,35 @@ class EvaluateConfig(RerankOptions):
             raise ValueError("--also qb-norm and --query-bank need each other")
         if not self.k or min(self.k) < 1:
             raise ValueError("--k: expected whole numbers from 1")
+        return self
+
+
+class EvaluateConfig(EvaluationOptions, RerankOptions):
+    """Retrieval metrics of a run: each query's rank among the run's videos."""
+
+    run: str = positional("a run directory, local or s3://")
+    queries: str | None = option(
+        None,
+        "captions or labels of the run's videos: a table, or a file as a data set ships it "
+        "[default: the run's own columns]",
+    )
+    id_column: str | None = option(None, "the queries' column of ids [default: video_id, id]")
+    out: str | None = option(None, "where results go [default: RUN/evaluation]")
+    milvus: str | None = option(None, "a .db path or http://host:19530, for --backend milvus")
+    collection: str = option("videos", "the Milvus collection", pattern=COLLECTION)
+    weights: str | None = option(None, "weights, where they are not where the run had them")
+    device: Device = option("auto", "where texts are encoded and vectors compared")
+    ray_address: str | None = option(
+        None,
+        "a running Ray cluster to compare vectors on [default: RAY_ADDRESS, else this machine]",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.backend == "milvus") != (self.milvus is not None):
+            raise ValueError("--backend milvus and --milvus need each other")
+        if self.rerank is not None and self.milvus is not None:
+            raise ValueError("--rerank sorts the exact first results again: not with --milvus")
         return self
 
 

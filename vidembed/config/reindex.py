@@ -7,15 +7,13 @@ from typing import Self
 from pydantic import model_validator
 
 from vidembed.config.base import COLLECTION, Words, option
+from vidembed.config.evaluate import QueryOptions
 from vidembed.config.milvus import BulkOptions, CollectionOptions
 
 
-class ReindexConfig(CollectionOptions, BulkOptions):
-    """Build a new version of a collection from runs, verify it, and put it in the alias's place."""
+class VersionOptions(CollectionOptions, BulkOptions):
+    """Versions of a collection behind an alias, and when one may take another's place."""
 
-    runs: Words = option(
-        (), "run directories of one encoder; of a video in several, the last one's rows count"
-    )
     alias: str = option(..., "the name by which readers know the collection", pattern=COLLECTION)
     milvus: str = option(..., "a path ending in .db (Milvus Lite) or http://host:19530")
     incremental: bool = option(
@@ -33,6 +31,21 @@ class ReindexConfig(CollectionOptions, BulkOptions):
     gate_margin: float = option(
         0.01, "how much lower R@10 of --gate-queries may be than the live version's", ge=0, le=1
     )
+
+    @model_validator(mode="after")
+    def _in_place_or_in_bulk(self) -> Self:
+        if self.incremental and self.bulk:
+            raise ValueError("--bulk fills a new version; --incremental builds none")
+        return self
+
+
+class ReindexConfig(VersionOptions, QueryOptions):
+    """Build a new version of a collection from runs, verify it, and put it in the alias's place."""
+
+    runs: Words = option(
+        (), "run directories of one encoder; of a video in several, the last one's rows count"
+    )
+    id_column: str | None = option(None, "the queries' column of ids [default: video_id, id]")
     weights: str | None = option(
         None, "weights for --gate-queries, where they are not where the runs had them"
     )
@@ -48,6 +61,4 @@ class ReindexConfig(CollectionOptions, BulkOptions):
             raise ValueError("--runs is for building; --rollback and --status take none")
         if not (self.rollback or self.status or self.runs):
             raise ValueError("--runs is required")
-        if self.incremental and self.bulk:
-            raise ValueError("--bulk fills a new version; --incremental builds none")
         return self
