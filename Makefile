@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
 
-.PHONY: quickstart test check docs lock bench-decode bench-encoders bench-evaluate bench-search clean
+.PHONY: quickstart test check docs lock bench-decode bench-encoders bench-evaluate bench-search bench-startup bench-plan bench-scale clean
 
 # torch first and by its exact version: from a range, pip would take the newest CUDA build.
 TORCH := $(shell grep '^torch==' .ci/constraints.txt)
@@ -49,9 +49,14 @@ bench-decode:
 bench-encoders: $(VENV)/.base
 	$(BIN)/python benchmarks/encoders.py $(ARGS)
 
-# The exact ranking, and the search of a run, at a million vectors (2 GB below the temporary folder)
-bench-evaluate bench-search: $(VENV)/.base
+# The exact ranking, and the search of a run, at a million vectors (2 GB below the temporary folder);
+# what a job of five clips costs; the job at ten million rows (ARGS='--videos 200_000' is short)
+bench-evaluate bench-search bench-startup bench-scale: $(VENV)/.base
 	$(BIN)/python benchmarks/$(@:bench-%=%).py $(ARGS)
+
+# What `plan` predicts beside what `embed` then takes
+bench-plan: $(VENV)/.dev
+	$(BIN)/python benchmarks/plan.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) site quickstart .pytest_cache .mypy_cache .ruff_cache

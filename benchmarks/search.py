@@ -56,7 +56,7 @@ def main() -> None:
             continue
         found[case] = _in_a_process_of_its_own(case, options)
         print(case, json.dumps(found[case]), flush=True)
-    if not options.short:
+    if not options.short or options.out != RESULTS:
         _write(options, found)
 
 
@@ -66,7 +66,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--part-rows", type=int, default=8192, help="rows of a part")
     parser.add_argument("--repeats", type=int, default=15, help="queries of which it is the median")
-    parser.add_argument("--short", action="store_true", help="20,000 rows, no file of results")
+    parser.add_argument("--short", action="store_true", help="20,000 rows; not to be kept")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
     parser.add_argument("--folder", default=str(Path(tempfile.gettempdir()) / "vidembed-search"))
     parser.add_argument("--note", default="", help="a line about the machine, for the results")
     parser.add_argument("--case", help=argparse.SUPPRESS)
@@ -289,7 +290,7 @@ def _write(options: argparse.Namespace, found: dict[str, dict[str, Any]]) -> Non
     }
     if "faiss" in found:
         about["versions"]["faiss-cpu"] = metadata.version("faiss-cpu")
-    base = RESULTS / f"search-{about['date']}-cpu"
+    base = options.out / f"search-{about['date']}-cpu"
     base.with_suffix(".json").write_text(json.dumps({"about": about, "results": found}, indent=1))
     base.with_suffix(".md").write_text(_page(about, found))
     print(base.with_suffix(".md"))

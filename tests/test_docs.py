@@ -33,6 +33,8 @@ PAGE_OF = {
     "load": "milvus.md",
     "compact": "run-directory.md",
     "reindex": "reindex.md",
+    "plan": "plan.md",
+    "refresh": "refresh.md",
     "evaluate": "evaluate.md",
     "compare": "compare.md",
     "search": "search.md",

@@ -529,6 +529,8 @@ def test_the_report_of_a_run_is_a_page_of_the_same_kind():
         stages={"decode": {"workers": 1, "busy_s": 1.0, "busy_share": 0.5, "clips": 3}},
         decode={"wanted": 9, "decoded": 9, "read_bytes": 0, "counted": 0}, bottleneck="decode",
         timeline={"bucket_s": 1.0, "clips_per_s": {"decode": [0.0, 8.0, 4.0], "write": [0.0, 2.0]}},
+        object_store={"limit_bytes": 4 * 10**9, "peak_bytes": 10**9, "fullest_share": 0.5,
+                      "spilled_bytes": 0},
         milvus=None, max_failures="100%", too_many_failures=False, versions={}, started="now",
     )  # fmt: skip
     text = report.render(found, [("<s>", b"jpeg")])

@@ -336,7 +336,7 @@ def test_every_encoder_has_its_pool_and_they_share_the_machine():
     assert (two.encode, two.decode, two.threads) == (ActorRange(1, 1), ActorRange(1, 5), 4)
     assert allocate(2, 0, 1, options(), encoders=3).encode_cpus == pytest.approx(0.375)
     gpus = allocate(32, 4, 1, options(), encoders=2)
-    assert (gpus.encode, gpus.encode_gpus) == (ActorRange(1, 2), 1.0)
+    assert (gpus.encode, gpus.encode_gpus) == (ActorRange(2, 2), 1.0)
     with pytest.raises(ConfigError, match=r"3 encode actors .* --gpus-per-actor 0\.33 makes room"):
         allocate(32, 1, 1, options(), encoders=3)
     assert allocate(32, 1, 1, options(gpus_per_actor=0.33), encoders=3).encode.least == 1

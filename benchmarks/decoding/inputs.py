@@ -108,6 +108,11 @@ def generate(cache: Path, *, short: bool) -> list[Clip]:
     if short:
         wanted = [("h264", "240p", 48), ("h264", "720p", 250), ("h264", "1080p", 48)]
         wanted += [("hevc", "720p", 48)]
+    return draw(cache, wanted)
+
+
+def draw(cache: Path, wanted: list[tuple[str, str, int]]) -> list[Clip]:
+    """Clips by codec, size and frames a keyframe, made where they are not yet."""
     target = cache / "clips"
     target.mkdir(parents=True, exist_ok=True)
     clips = []

@@ -46,8 +46,10 @@ def random_state(architecture: Architecture = SMALL, seed: int = 0) -> dict[str,
     return state
 
 
-def write_clip_folder(folder: Path, seed: int = 0) -> Path:
+def write_clip_folder(folder: Path, seed: int = 0, image_size: int = 64) -> Path:
+    vision = {**SMALL.clip["vision_config"], "image_size": image_size}
+    clip = {**SMALL.clip, "vision_config": vision}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(random_state(seed=seed), folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"model_type": "clip", **SMALL.clip}))
+    save_file(random_state(Architecture(clip=clip), seed), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model_type": "clip", **clip}))
     return folder

@@ -16,6 +16,9 @@ def by_name(uri: str) -> None:
     if log := os.environ.get("DRILL_LOG"):
         with open(log, "a") as file:
             file.write(f"{os.getpid()}\n")
+    if log := os.environ.get("DRILL_WORK_LOG"):
+        with open(log, "a") as file:
+            file.write(f"decode {os.getppid()} {uri}\n")
     time.sleep(float(os.environ.get("DRILL_SLOW_S", "0")))
     for word, fault in _FAULTS.items():
         if word in os.path.basename(uri):
