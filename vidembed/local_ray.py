@@ -29,6 +29,10 @@ from vidembed.errors import RunError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+# A worker that writes a part is idle until the next; Ray's own second is over by then, and the next
+# one would begin with Ray Data's imports, a second of CPU for each part.
+_SYSTEM = {"idle_worker_killing_time_threshold_ms": 600_000}
+
 
 @contextmanager
 def started(**options: Any) -> Iterator[None]:
@@ -38,7 +42,13 @@ def started(**options: Any) -> Iterator[None]:
     """
     try:
         with _few_processes():
-            ray.init(address="local", include_dashboard=False, log_to_driver=False, **options)
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                _system_config=_SYSTEM,
+                **options,
+            )
     except Exception as error:
         if type(error) is not Exception:
             raise
