@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
 
-.PHONY: quickstart test check docs lock bench-decode bench-encoders bench-evaluate bench-search bench-startup bench-plan bench-scale clean
+.PHONY: quickstart test check docs lock bench bench-decode bench-encoders bench-evaluate bench-search bench-startup bench-plan bench-scale \
+  bench-peers bench-milvus clean
 
 # torch first and by its exact version: from a range, pip would take the newest CUDA build.
 TORCH := $(shell grep '^torch==' .ci/constraints.txt)
@@ -41,6 +42,10 @@ docs: $(VENV)/.docs
 lock:
 	.ci/lock
 
+# All benchmarks and one table: a short form, ARGS=--full for what is published
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+
 # CPU time of decoding beside others, in an environment of its own; e.g. ARGS='--videos FOLDER'
 bench-decode:
 	$(PYTHON) benchmarks/decode.py $(ARGS)
@@ -57,6 +62,10 @@ bench-evaluate bench-search bench-startup bench-scale: $(VENV)/.base
 # What `plan` predicts beside what `embed` then takes
 bench-plan: $(VENV)/.dev
 	$(BIN)/python benchmarks/plan.py $(ARGS)
+
+# Embedding beside other tools (7 GB of environments); a Milvus server beside a bare loop
+bench-peers bench-milvus: $(VENV)/.dev
+	$(BIN)/python benchmarks/$(@:bench-%=%).py $(ARGS)
 
 clean:
 	rm -rf $(VENV) site quickstart .pytest_cache .mypy_cache .ruff_cache

@@ -1,6 +1,6 @@
 """A manifest of N videos through the real job, with stages that cost nearly nothing.
 
-    python benchmarks/scale.py --videos 10_000_000 --out FOLDER [--kill-at 0.6] [--note TEXT]
+    python benchmarks/scale.py --videos 10_000_000 [--out FOLDER] [--kill-at 0.6] [--note TEXT]
 
 What carries the rows is the product's: manifest, what is pending, Ray Data, the write stage, parts,
 survey, report. Only decode and encode are the benchmark's own (`scaling/stages.py`). The driver is
@@ -18,6 +18,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
@@ -82,7 +83,8 @@ def _again(videos: Path, run: Path, log: Path, options: argparse.Namespace) -> d
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=int, default=200_000)
-    parser.add_argument("--out", required=True, help="a folder of its own")
+    there = str(Path(tempfile.gettempdir()) / "vidembed-scale")
+    parser.add_argument("--out", default=there, help="a folder of its own [default: %(default)s]")
     parser.add_argument("--kill-at", type=float, default=0.6, help="share of the rows; 0: never")
     parser.add_argument("--every", type=float, default=5.0, help="seconds between samples")
     parser.add_argument(

@@ -1,0 +1,1 @@
+"""The comparison behind `benchmarks/peers.py`."""

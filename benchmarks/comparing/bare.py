@@ -1,0 +1,59 @@
+"""The limit: vidembed's own decoder and encoder in one loop, without a data flow around them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.comparing.null_encoder import Zeros
+from benchmarks.comparing.peers import common
+from vidembed.clips import ClipSpec, Resize, Sampling, Segmentation
+from vidembed.decode.child import answer
+from vidembed.decode.limits import Limits
+from vidembed.decode.protocol import Request, Share
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SPEC = ClipSpec(
+    sampling=Sampling(kind="uniform", count=common.FRAMES),
+    resize=Resize(short_side=common.SIDE, crop=common.SIDE),
+)
+
+
+class _Memory:
+    """In place of the file that the decoder's process and its caller map."""
+
+    def writable(self, shapes: list[Any]) -> tuple[list[NDArray[np.uint8]], bool]:
+        self.pixels = [np.empty(shape, kind) for shape, kind in shapes]
+        return self.pixels, False
+
+
+def main() -> None:
+    options = common.options()
+    encoder = _encoder(options.encoder, options.weights)
+    limits, memory = Limits(), _Memory()
+    vectors = []
+    for at in range(0, len(options.paths), common.BATCH):
+        clips = []
+        for path in options.paths[at : at + common.BATCH]:
+            request = Request(path, None, None, (Share(_SPEC),), Segmentation(), "auto")
+            said = answer(request, limits, memory)  # type: ignore[arg-type]
+            if said.kind:
+                raise SystemExit(f"{path}: {said.kind}: {said.message}")
+            clips.append(memory.pixels[0][0])
+        vectors.append(encoder.encode_video(np.stack(clips)))
+    common.write(options.out, options.paths, np.concatenate(vectors))
+
+
+def _encoder(name: str, weights: str) -> Any:
+    if name == "null":
+        return Zeros(Zeros.describe(), "cpu", None)
+    from vidembed.encode import registry
+
+    return registry.load(registry.describe("clip4clip", weights), "cpu", "bfloat16")
+
+
+if __name__ == "__main__":
+    main()

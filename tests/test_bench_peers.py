@@ -1,0 +1,122 @@
+"""The comparison with others: what is measured of a command, and what is made of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import summing, tree
+from benchmarks.comparing import contenders, environments, inputs, measure, report
+from benchmarks.tree import Usage
+from tests.conftest import ROOT
+from tests.helpers.videos import write_video
+from vidembed.cli import make_parser
+
+# A parent that does not wait, a child in a session of its own that outlives it.
+_FAMILY = """
+import subprocess, sys
+burn = "import time; end = time.process_time() + 0.4\\nwhile time.process_time() < end: pass"
+subprocess.Popen([sys.executable, "-c", burn], start_new_session=True)
+exec(burn)
+"""
+
+
+def test_the_cost_of_a_command_is_that_of_all_its_processes_also_of_those_that_outlive_it(tmp_path):
+    words = [sys.executable, "-c", _FAMILY]
+    usage = tree.run(words, cwd=tmp_path, env=dict(os.environ), log=tmp_path / "log")
+    assert (usage.code, usage.left) == (0, 0)
+    assert usage.processes == 2
+    assert 0.8 <= usage.cpu_s < 2
+    assert usage.peak_mib > 4
+
+
+def test_what_does_not_end_is_killed_with_its_children(tmp_path):
+    code = "import subprocess, time; subprocess.Popen(['sleep', '99']); time.sleep(99)"
+    words = [sys.executable, "-c", code]
+    usage = tree.run(
+        words, cwd=tmp_path, env=dict(os.environ), log=tmp_path / "log", deadline_s=1, after_s=0.5
+    )
+    assert usage.code == -9
+    assert usage.left == 1
+
+
+def test_a_clip_s_cost_and_the_start_come_from_two_lengths():
+    result = measure.Result(few=8, many=40)
+    result.of_few, result.of_many = [_usage(10.0)], [_usage(18.0)]
+    assert result.per_clip == [0.25]
+    assert result.start_up == [8.0]
+
+
+def _usage(cpu: float) -> Usage:
+    return Usage(code=0, wall_s=cpu, cpu_s=cpu, peak_mib=100.0, processes=3, left=0)
+
+
+def test_the_best_peer_is_the_cheapest_and_never_one_of_ours():
+    results = {}
+    for name, cpu in (("uniform", 14.0), ("bare", 12.0), ("plain", 18.0), ("ray", 26.0)):
+        results[name] = {"null": measure.Result(few=8, many=40)}
+        results[name]["null"].of_few = [_usage(10.0)]
+        results[name]["null"].of_many = [_usage(cpu)]
+    run = report.Run(about={}, results=results, absent={}, bad={})
+    assert run.best_peer("null") == "plain"
+    assert run.cheaper("uniform", "null") == [2.0]
+    assert run.ratios("uniform", "bare", "null") == [2.0]
+    found = report.record(run)["results"]["uniform"]["null"]
+    lines = summing.summary("peers", "x", {
+        "results": {"uniform": {"null": found}}, "best_peer": {"null": "plain"},
+    })  # fmt: skip
+    assert [(line.value, line.verdict) for line in lines] == [(2.0, "yes"), (2.0, "no")]
+
+
+def test_all_that_run_embed_the_same_clips_alone_and_among_bad_ones(tmp_path):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for k in range(3):
+        write_video(clips / f"{k}.mp4", frames=20)
+    given = inputs.clips(clips, tmp_path)
+    everybody = [contenders.EVERYBODY[name] for name in ("bare", "plain")]
+    bench = measure.Bench(
+        given=given,
+        weights="none",
+        few=inputs.copies(given, 3, tmp_path / "copies"),
+        many=[],
+        place=tmp_path,
+        interpreters={who.name: who.interpreter(tmp_path) for who in everybody},
+    )
+    for who in everybody:
+        usage, rows = bench.run(who, "null", bench.few)
+        assert usage.code == 0, bench.log.read_text()
+        assert rows == {file.name for file in bench.few}
+    broken = inputs.bad(given, tmp_path / "copies")
+    bad = measure.with_bad_files(bench, contenders.EVERYBODY["plain"], bench.few, broken)
+    assert (bad.code, bad.good, bad.named) == (1, 0, ["empty.mp4"])
+    assert str(tmp_path) not in bad.said
+
+
+def test_vidembed_is_run_as_its_user_runs_it(tmp_path):
+    given = inputs.Clips(clips=[], interval=1.0, every=10)
+    for encoder in ("null", "clip"):
+        who = contenders.EVERYBODY["fast"]
+        words = contenders.command(who, sys.executable, encoder, given, "folder", tmp_path)
+        assert words[1:4] == ["-m", "vidembed", "embed"]
+        assert make_parser().parse_args(words[3:]).encoder
+
+
+def test_each_peer_s_list_pins_every_package_and_leaves_torch_to_be_chosen():
+    lists = sorted(environments.PEERS.glob("*.txt"))
+    assert len(lists) == 4
+    for listed in lists:
+        lines = [line for line in listed.read_text().splitlines() if not line.startswith("#")]
+        assert all(line.count("==") == 1 for line in lines)
+        assert not any(line.startswith(("torch==", "nvidia")) for line in lines)
+
+
+@pytest.mark.parametrize("script", ["bench", "milvus", "peers"])
+def test_a_script_says_what_it_takes(script):
+    words = [sys.executable, str(ROOT / "benchmarks" / f"{script}.py"), "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 0, done.stderr
+    assert "--short" in done.stdout or "--full" in done.stdout
