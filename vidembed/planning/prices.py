@@ -62,7 +62,9 @@ def read(path: str | None) -> Prices:
         return _parsed(text, SHIPPED)
     try:
         text = sources.read_whole(sources.absolute(path)).decode()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"--prices {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
         raise ConfigError(f"--prices {path}: {error}") from error
     return _parsed(text, path)
 
