@@ -16,10 +16,8 @@ counts its share (PSS), and none is counted twice.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -228,12 +226,7 @@ def _about(options: argparse.Namespace) -> dict[str, Any]:
     import ray
 
     return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": machine.commit(),
-        "cpu": machine.cpu(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
+        **machine.about(),
         "pyarrow": pa.__version__,
         "numpy": np.__version__,
         "ray": ray.__version__,

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import datetime
+import os
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def about() -> dict[str, Any]:
+    """What every result says of itself: day, commit, processor, its load, and Python."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": commit(),
+        "cpu": cpu(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+    }
 
 
 def cpu() -> str:

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-import datetime
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -193,12 +191,7 @@ def _summary(mix: Mix, rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _about(options: argparse.Namespace) -> dict[str, Any]:
     return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": machine.commit(),
-        "cpu": machine.cpu(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
+        **machine.about(),
         "rounds": options.rounds,
         "clips": "real" if options.videos else "generated",
         "note": options.note,

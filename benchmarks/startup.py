@@ -10,10 +10,8 @@ processes that the command starts, Ray's included, until the last of them is gon
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import sys
 import tempfile
 from importlib.metadata import version
@@ -103,12 +101,7 @@ def _summary(usages: list[watch.Usage]) -> dict[str, Any]:
 
 def _about(options: argparse.Namespace) -> dict[str, Any]:
     return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": machine.commit(),
-        "cpu": machine.cpu(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
+        **machine.about(),
         "ray": version("ray"),
         "torch": version("torch"),
         "clips": options.clips,
