@@ -333,8 +333,9 @@ def test_what_does_not_fit_together_is_said_with_the_remedy(encoder, weights, sa
 
 def test_every_encoder_has_its_pool_and_they_share_the_machine():
     two = allocate(8, 0, 1, options(), encoders=2)
-    assert (two.encode, two.decode, two.threads) == (ActorRange(1, 1), ActorRange(1, 5), 4)
-    assert allocate(2, 0, 1, options(), encoders=3).encode_cpus == pytest.approx(0.375)
+    assert (two.encode, two.decode, two.threads) == (ActorRange(1, 1), ActorRange(1, 8), 4)
+    assert (two.decode_first, two.decode_cpus, two.encode_cpus) == (8, 0.75, 0.75)
+    assert allocate(2, 0, 1, options(), encoders=3).encode_cpus == pytest.approx(0.3)
     gpus = allocate(32, 4, 1, options(), encoders=2)
     assert (gpus.encode, gpus.encode_gpus) == (ActorRange(2, 2), 1.0)
     with pytest.raises(ConfigError, match=r"3 encode actors .* --gpus-per-actor 0\.33 makes room"):

@@ -76,7 +76,7 @@ def test_on_cpus_alone_decode_and_encode_share_them():
     found = predict(COSTS, Cluster(((replace(CPU_NODE, cpus=2), 1),)), work())
     # 0.1 s of decoding and two clips of 0.1 s: 0.3 CPU seconds, of two a second.
     assert found.limits["CPU"] == pytest.approx(2 / 0.3)
-    assert found.limits["decode"] == pytest.approx(10)
+    assert found.limits["decode"] == pytest.approx(20)
     assert found.limits["encode"] == pytest.approx(1 / 0.05 / 2)
     assert found.bottleneck == "CPU"
 

@@ -33,6 +33,9 @@ class SharedFrames:
 
     def __init__(self, memory: int, disk: int) -> None:
         self._memory, self._disk = memory, disk
+        # The file in memory as it is mapped here: most videos fit into what the last one had, and
+        # a new map costs a page fault for each page. It never shrinks, so that this stays valid.
+        self._mapped = np.empty(0, np.uint8)
 
     @classmethod
     def create(cls) -> SharedFrames:
@@ -47,6 +50,8 @@ class SharedFrames:
         return (self._memory, self._disk)
 
     def close(self) -> None:
+        # A map holds a descriptor of its own.
+        self._mapped = np.empty(0, np.uint8)
         os.close(self._memory)
         os.close(self._disk)
 
@@ -63,8 +68,8 @@ class SharedFrames:
                 _reserve(descriptor, size)
             except OSError:
                 continue
-            pixels = np.frombuffer(mmap.mmap(descriptor, size), np.uint8)
-            return _cut(pixels, tensors), descriptor == self._disk
+            on_disk = descriptor == self._disk
+            return _cut(self._map(size, mmap.ACCESS_WRITE, on_disk=on_disk), tensors), on_disk
         raise ClipError("TooLarge", f"no room for {size:,} bytes of frames in the temporary folder")
 
     def readable(self, tensors: Sequence[Tensor], *, on_disk: bool) -> list[NDArray[Any]]:
@@ -72,9 +77,15 @@ class SharedFrames:
         size = sum(map(_bytes, tensors))
         if size == 0:
             return _cut(np.empty(0, np.uint8), tensors)
-        descriptor = self._disk if on_disk else self._memory
-        buffer = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
-        return _cut(np.frombuffer(buffer, np.uint8), tensors)
+        return _cut(self._map(size, mmap.ACCESS_READ, on_disk=on_disk), tensors)
+
+    def _map(self, size: int, access: int, *, on_disk: bool) -> NDArray[np.uint8]:
+        if on_disk:
+            return np.frombuffer(mmap.mmap(self._disk, size, access=access), np.uint8)
+        if len(self._mapped) < size:
+            memory = mmap.mmap(self._memory, size, access=access)
+            self._mapped = np.frombuffer(memory, np.uint8)
+        return self._mapped[:size]
 
 
 def _bytes(tensor: Tensor) -> int:

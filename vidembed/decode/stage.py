@@ -23,6 +23,8 @@ from vidembed.tally import Event, Gathered, Tally, silent
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from numpy.typing import NDArray
+
     from vidembed.access import Access
     from vidembed.decode.protocol import Answer, ClipFacts
     from vidembed.pixels import Pixels
@@ -74,7 +76,8 @@ class Decode:
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         """Yield tables of `schema.clips`; all clips of a video, or its failure, exactly once."""
         settings = self._settings
-        batch = _Batch(self._schema, list(settings.specs), settings.metadata)
+        room = 1 + settings.table_bytes // sum(spec.nbytes for spec in settings.specs.values())
+        batch = _Batch(self._schema, list(settings.specs), settings.metadata, min(room, len(rows)))
         for row in rows.to_pylist():
             began = time.time()
             shares = _shares(row, settings.specs)
@@ -220,14 +223,16 @@ def _by_segment(labels: list[str], answer: Answer, pixels: list[Pixels]) -> dict
 
 
 class _Batch:
-    """Rows of `schema.clips` until they are enough for a table."""
+    """Rows of `schema.clips` until they are enough for a table. expected: how many may come."""
 
-    def __init__(self, clips: pa.Schema, labels: list[str], metadata: pa.Schema) -> None:
+    def __init__(
+        self, clips: pa.Schema, labels: list[str], metadata: pa.Schema, expected: int
+    ) -> None:
         self._schema = clips
-        self._labels = labels
         self._carried = ("video_id", "uri", "start_s", "end_s", *metadata.names)
         self._rows: list[dict[str, Any]] = []
-        self._pixels: list[dict[str, Pixels]] = []
+        kinds = {label: clips.field(schema.own("pixels", label)).type for label in labels}
+        self._pixels = {label: _Tensors(kind, expected) for label, kind in kinds.items()}
         self.nbytes = 0
 
     def add_clip(
@@ -255,8 +260,8 @@ class _Batch:
             )
             self.nbytes += frames.nbytes
         self._rows.append(facts)
-        # Copies: the views into the shared file are gone with the next video.
-        self._pixels.append({label: np.array(frames) for label, (_, frames) in pieces.items()})
+        for label, tensors in self._pixels.items():
+            tensors.add(pieces[label][1] if label in pieces else None)
 
     def add_failure(
         self, row: dict[str, Any], labels: list[str], error: ClipError, attempts: int
@@ -273,32 +278,55 @@ class _Batch:
             failure = {"error": error.kind, "message": error.message, "attempts": attempts}
             facts |= _owned(label, stage=stage, **failure)
         self._rows.append(facts)
-        self._pixels.append({})
+        for tensors in self._pixels.values():
+            tensors.add(None)
 
     def take(self) -> pa.Table:
-        pixels = {schema.own("pixels", label): label for label in self._labels}
-        columns = []
-        for column in self._schema:
-            if column.name in pixels:
-                clips = [each.get(pixels[column.name]) for each in self._pixels]
-                columns.append(_tensors(clips, column.type))
-            else:
-                columns.append(pa.array([r.get(column.name) for r in self._rows], column.type))
-        self._rows, self._pixels, self.nbytes = [], [], 0
+        pixels = {schema.own("pixels", label): each for label, each in self._pixels.items()}
+        columns = [
+            pixels[column.name].take()
+            if column.name in pixels
+            else pa.array([row.get(column.name) for row in self._rows], column.type)
+            for column in self._schema
+        ]
+        self._rows, self.nbytes = [], 0
         return pa.table(columns, schema=self._schema)
+
+
+class _Tensors:
+    """A column of clips on its way: each is copied once, into what the array will hold."""
+
+    def __init__(self, kind: pa.DataType, expected: int) -> None:
+        self._kind = kind
+        self._length = int(np.prod(kind.shape))
+        self._expected = max(1, expected)
+        self._missing: list[bool] = []
+        self._values = self._room(0)
+
+    def add(self, clip: Pixels | None) -> None:
+        """A clip, which may be gone after this call, or None where there is none."""
+        at = len(self._missing)
+        if at == len(self._values):
+            grown = self._room(max(self._expected, 2 * at))
+            grown[:at] = self._values
+            self._values = grown
+        self._values[at] = 0 if clip is None else clip.reshape(-1)
+        self._missing.append(clip is None)
+
+    def take(self) -> pa.Array:
+        count = len(self._missing)
+        storage = pa.FixedSizeListArray.from_arrays(
+            self._values[:count].reshape(-1),
+            self._length,
+            mask=pa.array(self._missing, pa.bool_()),
+        )
+        # A new one: the array keeps the old.
+        self._values, self._missing = self._room(0), []
+        return pa.ExtensionArray.from_storage(self._kind, storage)
+
+    def _room(self, clips: int) -> NDArray[Any]:
+        return np.empty((clips, self._length), self._kind.value_type.to_pandas_dtype())
 
 
 def _owned(label: str, **values: Any) -> dict[str, Any]:
     return {schema.own(name, label): value for name, value in values.items()}
-
-
-def _tensors(clips: list[Pixels | None], kind: pa.DataType) -> pa.Array:
-    """Clips to one fixed-shape tensor array, null where there is none."""
-    length = int(np.prod(kind.shape))
-    values = np.zeros((len(clips), length), kind.value_type.to_pandas_dtype())
-    for i, clip in enumerate(clips):
-        if clip is not None:
-            values[i] = clip.reshape(-1)
-    missing = pa.array([clip is None for clip in clips], pa.bool_())
-    storage = pa.FixedSizeListArray.from_arrays(values.reshape(-1), length, mask=missing)
-    return pa.ExtensionArray.from_storage(kind, storage)

@@ -202,10 +202,17 @@ def _manner_of_death(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit status {code}"
 
 
+# One thread each for whatever the libraries would start: the pool scales by processes.
+_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+# For glibc: frames are taken from memory that it has, instead of from the kernel each time, which
+# clears every page of them. It learns to, but only after a large block was freed. Bytes; the first
+# is the largest that it takes.
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
+
+
 def _environment() -> dict[str, str]:
-    # One thread each for whatever the libraries would start: the pool scales by processes.
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    path = os.pathsep.join(p for p in sys.path if p)
+    return {**_MALLOC, **os.environ, **_THREADS, "PYTHONPATH": path}
 
 
 def _resident_bytes(pid: int) -> int:

@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 # is what one that dies has to do again: large ones are for windows that are larger yet.
 _SMALL_BLOCKS = (16, 8)
 _LARGE_BLOCKS = (128, 64)
+# A decoder's start costs as much as decoding so many short videos: no more are started at once than
+# get them.
+_VIDEOS_A_DECODER = 16
 # Of a part. Large files read well; small ones lose less to a kill, which is why a job of fewer
 # videos makes parts of a sixteenth of them.
 _PART_BYTES = 16 << 20
@@ -255,6 +258,7 @@ class _Flow:
         ]
         self._tally = tally
         self._block = rows_per_block(pending, self._pools)
+        self._decoders = first_decoders(pending, self._pools)
         rows = rows_per_part(pending, [lane.spec.dim for lane in lanes])
         runs = {lane.label: lane.run for lane in lanes}
         self._sink = RunSink(runs, rows, self._tally, targets)
@@ -276,7 +280,9 @@ class _Flow:
                 batch_size=None,
                 batch_format="pyarrow",
                 num_cpus=self._pools.decode_cpus,
-                compute=ray.data.ActorPoolStrategy(min_size=decode.least, max_size=decode.most),
+                compute=ray.data.ActorPoolStrategy(
+                    min_size=decode.least, max_size=decode.most, initial_size=self._decoders
+                ),
                 # Ray Data's own choice deals actors out to all nodes in turn. This one takes those
                 # without a GPU first, and others only when they are full.
                 scheduling_strategy="DEFAULT",
@@ -317,6 +323,13 @@ def rows_per_block(pending: int, pools: Pools) -> int:
     """Videos a block: few enough that every decode actor gets several blocks of each window."""
     videos = min(pending, WINDOW) // pools.decode.most
     return max(1, *(min(most, videos // least) for most, least in (_SMALL_BLOCKS, _LARGE_BLOCKS)))
+
+
+def first_decoders(pending: int, pools: Pools) -> int:
+    """Decoders that are started at once. Ray Data adds the others where it sees room, of which it
+    sees too little on a machine of few CPUs.
+    """
+    return max(pools.decode.least, min(pools.decode_first, pending // _VIDEOS_A_DECODER))
 
 
 def rows_per_part(pending: int, dims: Iterable[int]) -> int:

@@ -34,10 +34,11 @@ _LEFT_OVER = 0.5
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pools:
     """How many actors each pool has, and what one of them claims. encode: of each encoder's pool;
-    encode_first: those that are started at once. threads: of torch, on a CPU.
+    decode_first, encode_first: those that are started at once. threads: of torch, on a CPU.
     """
 
     decode: ActorRange
+    decode_first: int
     decode_cpus: float
     encode: ActorRange
     encode_first: int
@@ -49,7 +50,8 @@ class Pools:
 
 def allocate(cpus: float, gpus: float, nodes: int, config: EmbedConfig, encoders: int = 1) -> Pools:
     """Share out a cluster. Each encoder gets a pool; decoding gets every CPU that encoding and
-    writing leave.
+    writing leave. One machine without a GPU has as many decoders as CPUs, and the encoders besides:
+    whichever stage is slower keeps the other waiting, and finds every core free.
 
     Where all that was asked for does not fit, actors claim fractions of a CPU: a pool that waits
     for a CPU that never comes free looks like a hang. Raises ConfigError for GPUs that are not
@@ -66,15 +68,19 @@ def allocate(cpus: float, gpus: float, nodes: int, config: EmbedConfig, encoders
             f"{least} encode actors of {per_actor:g} GPU each do not fit into {gpus:g} GPUs; "
             f"--gpus-per-actor {_fraction(gpus / least)} makes room for them"
         )
-    spare = cpus - encoders * encode.most - WRITE_CPUS
+    shared = nodes == 1 and not on_gpu and _keeps_all(config)
+    spare = cpus if shared else cpus - encoders * encode.most - WRITE_CPUS
     decode = config.decode_actors or ActorRange(1, max(1, int(spare)))
-    decode_cpus, encode_cpus = _claims(cpus, decode.least, least, on_gpu=on_gpu)
+    # So many must have a place.
+    decoders = max(decode.least, min(decode.most, int(cpus))) if shared else decode.least
+    decode_cpus, encode_cpus = _claims(cpus, decoders, least, on_gpu=on_gpu)
     # On a CPU, decoding waits for encoding most of the time: the encoder may use every core of its
     # node, shared with the other encoders there.
     per_node = max(1, -(-encoders * encode.most // max(1, nodes)))
     threads = 0 if on_gpu else max(1, int(cpus / max(1, nodes)) // per_node)
     return Pools(
         decode=decode,
+        decode_first=decode.least if _grows(config) else decode.most,
         decode_cpus=decode_cpus,
         encode=encode,
         encode_first=min(max(encode.least, most), encode.most) if on_gpu else encode.least,
@@ -102,8 +108,11 @@ def _keeps_all(config: EmbedConfig) -> bool:
     """Whether the GPUs are held from the start to the end. An encoder that was let go loads its
     weights again when it is missed; only where nodes go when they are idle is that worth it.
     """
-    grows = config.cluster_cpus is not None or config.cluster_gpus is not None
-    return not grows and not config.encode_resources
+    return not _grows(config) and not config.encode_resources
+
+
+def _grows(config: EmbedConfig) -> bool:
+    return config.cluster_cpus is not None or config.cluster_gpus is not None
 
 
 def _fitting(gpus: float, per_actor: float, encoders: int) -> int:
@@ -115,12 +124,15 @@ def _claims(cpus: float, decoders: int, encoders: int, *, on_gpu: bool) -> tuple
     """CPUs of a decode actor and of an encode actor, where so many must have a place."""
     room = cpus - 2 * WRITE_CPUS
     if on_gpu:
-        # Rounded down: one digit too much is a decoder less on every node.
         fitting = (room - encoders * _BESIDE_GPU) / decoders
-        claimed = min(cpus / (cpus + _LEFT_OVER), fitting)
-        return max(0.05, int(claimed * 1000) / 1000), _BESIDE_GPU
-    share = min(1.0, max(0.05, room / (decoders + encoders)))
-    return round(share, 3), round(share, 3)
+        return _rounded_down(min(cpus / (cpus + _LEFT_OVER), fitting)), _BESIDE_GPU
+    share = _rounded_down(min(1.0, room / (decoders + encoders)))
+    return share, share
+
+
+def _rounded_down(claim: float) -> float:
+    """One digit too much is an actor less on every node."""
+    return max(0.05, int(claim * 1000) / 1000)
 
 
 def _resources(words: tuple[str, ...]) -> dict[str, float]:
@@ -148,9 +160,8 @@ def size(config: EmbedConfig) -> tuple[float, float, int]:
 
 def check_growing(config: EmbedConfig) -> None:
     """Before Ray is there: raise ConfigError where nodes would be waited for that cannot come."""
-    grows = config.cluster_cpus is not None or config.cluster_gpus is not None
     joins = config.ray_address or os.environ.get("RAY_ADDRESS") or ray.is_initialized()
-    if grows and not joins:
+    if _grows(config) and not joins:
         raise ConfigError(
             "--cluster-cpus and --cluster-gpus are of a cluster that grows; without --ray-address "
             "and RAY_ADDRESS Ray is started on this machine"
@@ -166,7 +177,7 @@ def share_out(config: EmbedConfig, encoders: int = 1) -> Pools:
     """
     pools = allocate(*size(config), config, encoders)
     least = _least(pools, encoders)
-    if config.cluster_cpus is None and config.cluster_gpus is None:
+    if not _grows(config):
         _check_offered(pools.encode_resources, len(least.encode))
         return pools
     _wait(least, config.cluster_wait)
