@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
 
 .PHONY: quickstart test check docs lock bench bench-decode bench-encoders bench-evaluate bench-search bench-startup bench-plan bench-scale \
-  bench-peers bench-milvus clean
+  bench-overhead bench-peers bench-milvus clean
 
 # torch first and by its exact version: from a range, pip would take the newest CUDA build.
 TORCH := $(shell grep '^torch==' .ci/constraints.txt)
@@ -64,7 +64,7 @@ bench-plan: $(VENV)/.dev
 	$(BIN)/python benchmarks/plan.py $(ARGS)
 
 # Embedding beside other tools (7 GB of environments); a Milvus server beside a bare loop
-bench-peers bench-milvus: $(VENV)/.dev
+bench-overhead bench-peers bench-milvus: $(VENV)/.dev
 	$(BIN)/python benchmarks/$(@:bench-%=%).py $(ARGS)
 
 clean:

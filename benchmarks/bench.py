@@ -53,6 +53,7 @@ PARTS = (
         name="encoders",
         short=("--device", "cpu", "--short", "--only", "clip4clip"),
     ),
+    Part(name="overhead"),
     Part(name="peers", videos="--videos"),
     Part(name="milvus"),
     Part(name="search"),

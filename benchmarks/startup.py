@@ -21,8 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import machine
-from benchmarks.starting import watch
+from benchmarks import machine, tree
 
 RESULTS = machine.ROOT / "benchmarks" / "results"
 _PHASES = (
@@ -65,7 +64,7 @@ def measure(folder: Path, clips: int, times: int) -> dict[str, Any]:
         "naive Ray Data": [*script, "benchmarks.starting.naive_ray", str(listed)],
         "plain loop": [*script, "benchmarks.starting.plain_loop", str(listed)],
     }  # fmt: skip
-    runs: dict[str, list[watch.Usage]] = {name: [] for name in commands}
+    runs: dict[str, list[tree.Usage]] = {name: [] for name in commands}
     for turn in range(times):
         for name, command in commands.items():
             out = folder / f"{name.replace(' ', '-')}-{turn}"
@@ -74,27 +73,26 @@ def measure(folder: Path, clips: int, times: int) -> dict[str, Any]:
     return {name: _summary(usages) for name, usages in runs.items()}
 
 
-def _run(command: list[str], folder: Path) -> watch.Usage:
+def _run(command: list[str], folder: Path) -> tree.Usage:
     left_out = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAY_ADDRESS")
     env = {k: v for k, v in os.environ.items() if k not in left_out}
     log = folder / "log.txt"
-    usage = watch.run(command, cwd=folder, env=env | {"PYTHONPATH": str(machine.ROOT)}, log=log)
+    usage = tree.run(command, cwd=folder, env=env | {"PYTHONPATH": str(machine.ROOT)}, log=log)
     if usage.code:
         raise SystemExit(f"{' '.join(command)} failed:\n{log.read_text()[-2000:]}")
     return usage
 
 
-def _summary(usages: list[watch.Usage]) -> dict[str, Any]:
+def _summary(usages: list[tree.Usage]) -> dict[str, Any]:
     middle = sorted(usages, key=lambda each: each.cpu_s)[len(usages) // 2]
-    processes: dict[str, list[float]] = {}
-    for each in middle.processes.values():
-        processes.setdefault(each.name, []).append(round(each.cpu_s, 2))
     return {
         "cpu_s": [round(each.cpu_s, 2) for each in usages],
         "wall_s": [round(each.wall_s, 2) for each in usages],
-        "processes": dict(sorted(processes.items(), key=lambda kv: -sum(kv[1]))),
+        "processes": middle.by_name,
         "phases": {
-            what: round(middle.seen[name], 2) for name, what in _PHASES if name in middle.seen
+            what: round(middle.first_seen[name], 2)
+            for name, what in _PHASES
+            if name in middle.first_seen
         },
     }
 

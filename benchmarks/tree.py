@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import names
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -25,6 +27,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PR_SET_CHILD_SUBREAPER = 36
 # Between two looks at the clocks, and between two at the memory, which costs the kernel more.
 _CLOCKS_S, _MEMORY_S = 0.1, 1.0
+_DRIVER = "driver"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,8 @@ class Usage:
     cpu_s: user and system time of all processes. peak_mib: the largest sum of their proportional
     set sizes (PSS: what several share counts once), as seen once a second. processes: how many
     there were, as seen ten times a second. left: how many outlived the command and were killed.
+    by_name: the CPU-seconds of each of them, as last seen; first_seen: seconds until there was one
+    of a name.
     """
 
     code: int
@@ -42,6 +47,8 @@ class Usage:
     peak_mib: float
     processes: int
     left: int
+    by_name: dict[str, list[float]]
+    first_seen: dict[str, float]
 
 
 @dataclass(slots=True)
@@ -51,6 +58,7 @@ class _Process:
     parent: int
     own: float = 0.0
     waited: float = 0.0
+    name: str = ""
 
 
 @dataclass(slots=True)
@@ -59,6 +67,9 @@ class _Watch:
 
     processes: dict[tuple[int, int], _Process] = field(default_factory=dict)
     before: frozenset[tuple[int, int]] = frozenset()
+    root: int = 0
+    began: float = field(default_factory=time.monotonic)
+    first_seen: dict[str, float] = field(default_factory=dict)
     peak_kib: int = 0
 
     def look(self) -> list[int]:
@@ -76,8 +87,18 @@ class _Watch:
                 seen = self.processes.setdefault(key, now)
                 # Who lost its parent stays counted below it.
                 seen.own, seen.waited = now.own, now.waited
+                seen.name = _DRIVER if key[0] == self.root else names.of(_line(key[0]), seen.name)
+                if seen.name:
+                    self.first_seen.setdefault(seen.name, time.monotonic() - self.began)
                 here.append(key[0])
         return here
+
+    @property
+    def by_name(self) -> dict[str, list[float]]:
+        found: dict[str, list[float]] = {}
+        for process in self.processes.values():
+            found.setdefault(process.name or names.OTHER, []).append(round(process.own, 2))
+        return dict(sorted(found.items(), key=lambda each: -sum(each[1])))
 
     def memory(self, pids: list[int]) -> None:
         self.peak_kib = max(self.peak_kib, sum(map(_pss_kib, pids)))
@@ -137,6 +158,7 @@ def _run(
         process = subprocess.Popen(
             command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
+    watch.root, watch.began = process.pid, begin
     stop = threading.Event()
     watcher = threading.Thread(target=_watch, args=(watch, stop), daemon=True)
     watcher.start()
@@ -159,6 +181,8 @@ def _run(
         peak_mib=watch.peak_kib / 1024,
         processes=len(watch.processes),
         left=left,
+        by_name=watch.by_name,
+        first_seen=watch.first_seen,
     )
 
 
@@ -213,6 +237,12 @@ def _everybody() -> dict[tuple[int, int], _Process]:
             process = _Process(int(words[1]), own / _TICKS, waited / _TICKS)
             found[int(name), int(words[19])] = process
     return found
+
+
+def _line(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+    return ""
 
 
 def _pss_kib(pid: int) -> int:

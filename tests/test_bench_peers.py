@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from benchmarks import summing, tree
+from benchmarks import names, overhead, summing, tree
 from benchmarks.comparing import contenders, environments, inputs, measure, report
 from benchmarks.tree import Usage
 from tests.conftest import ROOT
@@ -31,6 +31,25 @@ def test_the_cost_of_a_command_is_that_of_all_its_processes_also_of_those_that_o
     assert usage.processes == 2
     assert 0.8 <= usage.cpu_s < 2
     assert usage.peak_mib > 4
+    assert {name: len(each) for name, each in usage.by_name.items()} == {"driver": 1, "other": 1}
+    assert min(min(each) for each in usage.by_name.values()) > 0.3
+    assert usage.first_seen.keys() == usage.by_name.keys()
+
+
+def test_a_worker_is_called_after_what_it_did_last():
+    said = [
+        ("/site/ray/core/raylet/raylet --socket", "Ray: raylet"),
+        ("python /site/ray/_private/workers/default_worker.py", "worker: spare"),
+        ("ray::MapWorker(MapBatches(Decode)).submit", "worker: decode"),
+        ("ray::IDLE", "worker: decode"),
+        ("", "worker: decode"),
+    ]
+    name = ""
+    for line, expected in said:
+        name = names.of(line, name)
+        assert name == expected
+    assert names.of("python -m vidembed.decode.child 7 8 9", "") == "decode child"
+    assert names.of("sleep 1", "") == "other"
 
 
 def test_what_does_not_end_is_killed_with_its_children(tmp_path):
@@ -50,8 +69,11 @@ def test_a_clip_s_cost_and_the_start_come_from_two_lengths():
     assert result.start_up == [8.0]
 
 
-def _usage(cpu: float) -> Usage:
-    return Usage(code=0, wall_s=cpu, cpu_s=cpu, peak_mib=100.0, processes=3, left=0)
+def _usage(cpu: float, **by_name: list[float]) -> Usage:
+    return Usage(
+        code=0, wall_s=cpu, cpu_s=cpu, peak_mib=100.0, processes=3, left=0, by_name=by_name,
+        first_seen={},
+    )  # fmt: skip
 
 
 def test_the_best_peer_is_the_cheapest_and_never_one_of_ours():
@@ -68,7 +90,23 @@ def test_the_best_peer_is_the_cheapest_and_never_one_of_ours():
     lines = summing.summary("peers", "x", {
         "results": {"uniform": {"null": found}}, "best_peer": {"null": "plain"},
     })  # fmt: skip
-    assert [(line.value, line.verdict) for line in lines] == [(2.0, "yes"), (2.0, "no")]
+    assert [(line.value, line.verdict) for line in lines] == [(2.0, "yes")]
+
+
+def test_the_flow_costs_what_the_job_takes_beyond_the_bare_loops():
+    few, clips = 100, 300
+    runs = {
+        "the bare loops": [(_usage(10.0), _usage(30.0))],
+        "vidembed embed": [(_usage(20.0, child=[5.0]), _usage(42.0, child=[9.0, 16.0]))],
+    }
+    found = overhead._summary(runs, clips, [7])
+    assert found["ratio"] == [pytest.approx(1.1)]
+    ours = found["contenders"]["vidembed embed"]
+    assert ours["cpu_s_per_clip"] == [pytest.approx(0.11)]
+    assert ours["cpu_s_before"] == [pytest.approx(20 - few * 0.11)]
+    assert ours["ms_per_clip_by_process"] == {"child": 100.0}
+    lines = summing.summary("overhead", "x", {"encoders": {"null": found}})
+    assert [line.verdict for line in lines] == ["no", "no" if overhead._cores() > 1 else "yes"]
 
 
 def test_all_that_run_embed_the_same_clips_alone_and_among_bad_ones(tmp_path):
@@ -86,6 +124,12 @@ def test_all_that_run_embed_the_same_clips_alone_and_among_bad_ones(tmp_path):
         place=tmp_path,
         interpreters={who.name: who.interpreter(tmp_path) for who in everybody},
     )
+    side = contenders.command(
+        everybody[0], sys.executable, "null", given, "none", tmp_path / "side"
+    )
+    contenders.write_lists(bench.few, tmp_path / "side")
+    subprocess.run([*side, "--processes", "2"], check=True, env=contenders.environment())
+    assert contenders.rows(tmp_path / "side", bench.few) == {file.name for file in bench.few}
     for who in everybody:
         usage, rows = bench.run(who, "null", bench.few)
         assert usage.code == 0, bench.log.read_text()
@@ -114,7 +158,7 @@ def test_each_peer_s_list_pins_every_package_and_leaves_torch_to_be_chosen():
         assert not any(line.startswith(("torch==", "nvidia")) for line in lines)
 
 
-@pytest.mark.parametrize("script", ["bench", "milvus", "peers"])
+@pytest.mark.parametrize("script", ["bench", "milvus", "overhead", "peers"])
 def test_a_script_says_what_it_takes(script):
     words = [sys.executable, str(ROOT / "benchmarks" / f"{script}.py"), "--help"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd="/")

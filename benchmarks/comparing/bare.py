@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +35,8 @@ class _Memory:
 
 def main() -> None:
     options = common.options()
+    if options.processes > 1:
+        raise SystemExit(_side_by_side(options))
     encoder = _encoder(options.encoder, options.weights)
     limits, memory = Limits(), _Memory()
     vectors = []
@@ -45,6 +50,22 @@ def main() -> None:
             clips.append(memory.pixels[0][0])
         vectors.append(encoder.encode_video(np.stack(clips)))
     common.write(options.out, options.paths, np.concatenate(vectors))
+
+
+def _side_by_side(options: Any) -> int:
+    """A process for each share of the list, with one thread of torch each; the worst exit code."""
+    running = []
+    for k in range(options.processes):
+        share = options.out / f"list-{k}.txt"
+        share.write_text("".join(f"{path}\n" for path in options.paths[k :: options.processes]))
+        words = [
+            "--list", str(share), "--out", str(options.out / str(k)),
+            "--encoder", options.encoder, "--weights", options.weights,
+            "--interval", str(options.interval), "--every", str(options.every),
+        ]  # fmt: skip
+        command = [sys.executable, "-m", "benchmarks.comparing.bare", *words]
+        running.append(subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}))
+    return max(abs(process.wait()) for process in running)
 
 
 def _encoder(name: str, weights: str) -> Any:

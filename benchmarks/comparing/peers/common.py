@@ -23,7 +23,7 @@ def options() -> Any:
     """list: a file of paths; weights: a folder of CLIP as transformers writes it.
 
     interval: seconds between two frames where a peer cannot be asked for a number of them.
-    every: the same in frames.
+    every: the same in frames. processes: side by side, of the bare loops alone.
     """
     parser = argparse.ArgumentParser()
     say = parser.add_argument
@@ -33,6 +33,7 @@ def options() -> Any:
     say("--weights", required=True)
     say("--interval", type=float, required=True)
     say("--every", type=int, required=True)
+    say("--processes", type=int, default=1)
     found = parser.parse_args()
     found.paths = found.list.read_text().split("\n")[:-1]
     found.out.mkdir(parents=True, exist_ok=True)
