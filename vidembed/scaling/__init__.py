@@ -49,8 +49,26 @@ def scaled(
         if scaler == "torch_bilinear":
             return torch_bilinear.exact(frame, down, across)
         return torch_bilinear.rounded(frame, down, across)
+    if scaler in _PILLOW and frame.shape[:2] != (height, width):
+        return _by_pillow(frame, (height, width), scaler, (left, columns))[top : top + rows]
     whole = _whole(frame, height, width, scaler)
     return whole[top : top + rows, left : left + columns]
+
+
+def _by_pillow(
+    frame: NDArray[np.uint8], size: tuple[int, int], scaler: Scaler, across: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """`across`: the first column that is wanted, and how many are.
+
+    Pillow scales across first and rounds, then down. What is cut off in between is not scaled
+    down, and no bit is another for it. Its own `box` is of float32, and moves the filter.
+    """
+    (height, width), (left, columns) = size, across
+    image, kernel = Image.fromarray(np.ascontiguousarray(frame)), _PILLOW[scaler]
+    if columns < width:
+        image = image.resize((width, image.height), kernel)
+        image = image.crop((left, 0, left + columns, image.height))
+    return np.asarray(image.resize((columns, height), kernel))
 
 
 def _whole(frame: NDArray[np.uint8], height: int, width: int, scaler: Scaler) -> NDArray[np.uint8]:
@@ -60,5 +78,4 @@ def _whole(frame: NDArray[np.uint8], height: int, width: int, scaler: Scaler) ->
         return opencv.resize(frame, height, width)
     if scaler in _ANTIALIASED:
         return torch_antialias.resize(frame, height, width, _ANTIALIASED[scaler])
-    image = Image.fromarray(np.ascontiguousarray(frame))
-    return np.asarray(image.resize((width, height), _PILLOW[scaler]))
+    raise ValueError(f"no scaler {scaler!r}")

@@ -6,6 +6,7 @@ Each is run as `python -m benchmarks.comparing.peers.NAME --list FILE --out FOLD
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,9 @@ class Clip:
 
     def __init__(self, weights: str) -> None:
         import torch
+
+        # Here too: a worker of Ray's may get a class without the module that it is of.
+        mend_torchvision()
         from transformers import CLIPVisionModelWithProjection
 
         model = CLIPVisionModelWithProjection.from_pretrained(weights, dtype=torch.bfloat16)
@@ -128,7 +132,8 @@ def mend_torchvision() -> None:
     """Its wheel on PyPI is built for CUDA: beside a CPU torch it imports once these are there."""
     import torch
 
-    if torch.version.cuda is None:
+    there = importlib.util.find_spec("torchvision") and not hasattr(torch, "_torchvision_shim")
+    if there and torch.version.cuda is None:
         library = torch.library.Library("torchvision", "DEF")
         words = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
         for name in ("nms", "qnms"):
