@@ -24,6 +24,15 @@ def about() -> dict[str, Any]:
     }
 
 
+def where(about: dict[str, Any], *packages: str) -> str:
+    """The line that a table begins with: what was measured, and on what."""
+    versions = ", ".join(f"{name} {about[name]}" for name in ("python", *packages))
+    return (
+        f"vidembed at `{about['commit']}`, on {about['cpu']}, {about['cores']} cores, load at the "
+        f"end {about['load']:.1f}; {versions}.\n"
+    )
+
+
 def cpu() -> str:
     """The processor's name, as far as the system tells."""
     try:

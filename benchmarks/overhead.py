@@ -176,11 +176,9 @@ def _about(options: argparse.Namespace) -> dict[str, Any]:
 
 def markdown(found: dict[str, Any]) -> str:
     about = found["about"]
-    where = f"on {about['cpu']}, {about['cores']} cores, load at the end {about['load']:.1f}"
-    versions = ", ".join(f"{name} {about[name]}" for name in ("python", "ray", "torch"))
     lines = [
         f"# What the data flow costs, {about['date']}\n",
-        f"vidembed at `{about['commit']}`, {where}; {versions}.\n",
+        machine.where(about, "ray", "torch"),
         *([about["note"] + "\n"] if about["note"] else []),
         (
             "Drawn H.264 clips of 240p and 10 s, a keyframe every 12, 48 or 250 frames, 12 frames "

@@ -109,11 +109,9 @@ def _about(options: argparse.Namespace) -> dict[str, Any]:
 
 def markdown(found: dict[str, Any]) -> str:
     about = found["about"]
-    where = f"on {about['cpu']}, {about['cores']} cores, load at the end {about['load']:.1f}"
-    versions = ", ".join(f"{name} {about[name]}" for name in ("python", "ray", "torch"))
     lines = [
         f"# Start-up, {about['date']}\n",
-        f"vidembed at `{about['commit']}`, {where}; {versions}.\n",
+        machine.where(about, "ray", "torch"),
         *([about["note"] + "\n"] if about["note"] else []),
         (
             f"{about['clips']} drawn clips; CPU seconds of all processes; medians, and the "
