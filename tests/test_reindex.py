@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -353,6 +354,18 @@ def test_a_second_job_is_refused_while_the_first_one_lives(tmp_path, uri, alias)
     assert any("waiting 1 s for a sign of life" in line for line in said)
     assert name not in [v.name for v in other.every()]
     other.close()
+
+
+def test_signs_of_life_and_what_is_noted_do_not_disturb_each_other(tmp_path, uri, alias):
+    run = write_run(tmp_path / "run", rows(0, 5))
+    reindex(config(uri, alias, run))
+    often = Versions(uri, alias, pace=Pace(renew_s=0.0, free_s=1.0, settle_s=0.0))
+    (version,) = often.every()
+    with often.kept_alive(version.name):
+        for k in range(200):
+            often.note(replace(version, rows=k))
+            assert often.about(version.name).rows == k
+    often.close()
 
 
 def test_merged_runs_read_as_one(tmp_path):

@@ -239,9 +239,7 @@ class Collection:
 
     def bulk_finished(self) -> None:
         """From now on it is a collection like any other."""
-        self._ask(
-            lambda: self._client.alter_collection_properties(self.name, {_BULK: ""}, **self._call)
-        )
+        self._ask.alter(self.name, {_BULK: ""}, **self._call)
 
     def upsert(self, rows: pa.Table) -> int:
         """Write rows of `schema.embeddings`, keyed by `id`; any repetition is harmless."""

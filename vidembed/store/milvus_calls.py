@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,6 +37,9 @@ _CERTIFICATES = {
 # Connections of this process to each Milvus Lite folder: the last one to close lets go of it.
 _lite: Counter[str] = Counter()
 _counting = threading.Lock()
+# Milvus Lite writes a collection's schema to a file beside it and renames that: two calls at once
+# take the file away from one another, and one of them fails.
+_altering = threading.Lock()
 
 
 class MilvusAwayError(RunError):
@@ -72,6 +76,15 @@ class Asking:
             # Shortened at random: workers that were turned away together do not return together.
             time.sleep(wait * random.uniform(0.5, 1.0))
             wait = min(2 * wait, 5.0)
+
+    def alter(self, collection: str, properties: dict[str, str], **options: Any) -> None:
+        """Set properties of a collection. From any thread; raises as a call does."""
+
+        def call() -> None:
+            with _altering if is_lite(self.uri) else nullcontext():
+                self.client.alter_collection_properties(collection, properties, **options)
+
+        self(call)
 
 
 def passing(error: Exception) -> bool:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from vidembed.store.lease import Pace
     from vidembed.store.milvus import CollectionSpec
+    from vidembed.store.milvus_calls import Asking
 
 BUILDING, READY, WITHDRAWN = "building", "ready", "rolled back"
 _ABOUT, _BEAT = "vidembed.version", "vidembed.beat"
@@ -117,7 +118,7 @@ class Versions:
     def note(self, version: Version) -> None:
         """Write what a version is into its properties."""
         about = json.dumps({k: v for k, v in asdict(version).items() if k != "name"})
-        self._set(version.name, {_ABOUT: about})
+        self._ask.alter(version.name, {_ABOUT: about}, **_CALL)
 
     def point(self, name: str) -> None:
         """Have the alias point to this version: readers see the one or the other, nothing between.
@@ -146,10 +147,10 @@ class Versions:
             while not over.wait(self._pace.renew_s):
                 # It may be away, or dropped by whoever took this for dead.
                 with suppress(RunError):
-                    replace(self._ask, patience_s=0.0)(lambda: self._beat(name))
+                    self._beat(replace(self._ask, patience_s=0.0), name)
 
         _ours.add(name)
-        self._ask(lambda: self._beat(name))
+        self._beat(self._ask, name)
         thread = threading.Thread(target=beat, name="beat", daemon=True)
         thread.start()
         try:
@@ -191,9 +192,8 @@ class Versions:
             if each.state == BUILDING and each.name < name:
                 raise BusyError(_busy(self.alias, each))
 
-    def _beat(self, name: str) -> None:
-        properties = {_BEAT: uuid.uuid4().hex}
-        self._client.alter_collection_properties(name, properties, **_CALL)
+    def _beat(self, ask: Asking, name: str) -> None:
+        ask.alter(name, {_BEAT: uuid.uuid4().hex}, **_CALL)
 
     def _read_beat(self, name: str) -> str | None:
         """None where the version is gone, or is whole by now."""
@@ -212,9 +212,6 @@ class Versions:
         found = self._ask(lambda: self._client.describe_collection(name, **_CALL))
         properties: dict[str, Any] = found.get("properties") or {}
         return properties
-
-    def _set(self, name: str, properties: dict[str, str]) -> None:
-        self._ask(lambda: self._client.alter_collection_properties(name, properties, **_CALL))
 
 
 def new_name(alias: str) -> str:
