@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import time
 from itertools import pairwise
@@ -135,6 +136,16 @@ def test_a_second_run_does_only_what_is_missing(corpus, tmp_path, clip_folder):
     report = vidembed.embed(str(corpus), out=str(run), weights=clip_folder, limit=8)
     assert (report.done_before, report.embedded) == (6, 8)
     assert len(embeddings(run)) == 8
+
+
+def test_on_one_machine_the_driver_itself_writes_the_parts(corpus, tmp_path, clip_folder, caplog):
+    run = tmp_path / "run"
+    with caplog.at_level("INFO", logger="vidembed"):
+        vidembed.embed(str(corpus), out=str(run), weights=clip_folder, limit=20)
+    told = [each.facts for each in caplog.records if each.event == "part committed"]
+    assert {each["pid"] for each in told} == {os.getpid()}
+    assert sorted(each["rows"] for each in told) == [4, 8, 8]
+    assert len(embeddings(run)) == 20
 
 
 def test_a_run_made_with_something_else_is_refused_and_says_what_differs(

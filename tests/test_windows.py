@@ -15,7 +15,7 @@ from vidembed import schema
 from vidembed.clips import ClipSpec, Resize, Sampling
 from vidembed.decode.sampling import BLACK
 from vidembed.decode.stage import Decode, DecodeSettings
-from vidembed.pipeline.flow import batch_rows, rows_per_part
+from vidembed.pipeline.portioning import batch_rows
 
 METADATA = pa.schema([])
 SMALL = Resize(short_side=64, crop=64)
@@ -133,13 +133,6 @@ def test_a_batch_has_no_more_clips_than_fit_into_its_bytes():
     assert batch_rows(16, [huge]) == 1
     float32 = replace(wide, interpolation="torch_bilinear")
     assert clip(float32, kind="uniform", count=1).nbytes == 4 * 224 * 224 * 3
-
-
-def test_a_part_has_16_mb_or_a_sixteenth_of_the_job():
-    assert rows_per_part(10_000_000, [512]) * (4 * 512 + 400) == pytest.approx(16 << 20, rel=0.01)
-    assert rows_per_part(10_000_000, [512, 2048]) == rows_per_part(10_000_000, [2048])
-    assert rows_per_part(1600, [512]) == 100
-    assert rows_per_part(3, [512]) == 8
 
 
 # What the stage hands over

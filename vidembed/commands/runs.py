@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from vidembed.commands.console import console
+from vidembed.imports import unswept
 from vidembed.labels import ALONE
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def embed(options: EmbedConfig) -> int:
-    from vidembed.pipeline.flow import embed as job
+    with unswept():
+        from vidembed.pipeline.flow import embed as job
 
     reports = job(options)
     if ALONE in reports:

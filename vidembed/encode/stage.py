@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from vidembed import log, schema
 from vidembed.encode import registry
+from vidembed.imports import unswept
 from vidembed.labels import ALONE
 from vidembed.tally import Event, Tally, encode_stage, silent
 
@@ -51,13 +52,14 @@ class Encode:
         self._column = partial(schema.own, label=settings.label)
         self._most = 0
         self._name = f"encode-{os.uname().nodename}-{os.getpid()}"
-        if settings.threads:
-            import torch
-
-            torch.set_num_threads(settings.threads)
         self._batch = settings.batch
         began = time.time()
-        self._encoder: Encoder = registry.load(settings.spec, settings.device, settings.dtype)
+        with unswept():
+            if settings.threads:
+                import torch
+
+                torch.set_num_threads(settings.threads)
+            self._encoder: Encoder = registry.load(settings.spec, settings.device, settings.dtype)
         self._note_loaded(settings, time.time() - began)
 
     def __call__(self, clips: pa.Table) -> pa.Table:

@@ -24,42 +24,35 @@ from vidembed.pipeline import journal, monitor, summary
 from vidembed.pipeline.follow import Follower, following
 from vidembed.pipeline.lanes import Lane, choose, opened
 from vidembed.pipeline.object_store import Portions, StoreUse, StoreWatch
-from vidembed.pipeline.pending import WINDOW, Pending
+from vidembed.pipeline.pending import Pending
 from vidembed.pipeline.pools import check_growing, share_out
+from vidembed.pipeline.portioning import (
+    batch_rows,
+    blocks,
+    first_decoders,
+    most_decoders,
+    rows_per_block,
+    rows_per_part,
+)
 from vidembed.pipeline.progress import Progress, say
 from vidembed.pipeline.ray_metrics import Job
 from vidembed.pipeline.settings import decode_settings, encode_settings
 from vidembed.store import milvus
 from vidembed.store.done import settled, survey
 from vidembed.store.tidy import forget_failures, prune, take_out_changed
-from vidembed.write import WRITE_TASK, RunSink
+from vidembed.write import WRITE_TASK, RunSink, write_here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import pyarrow as pa
 
-    from vidembed.clips import ClipSpec
     from vidembed.config import EmbedConfig
     from vidembed.encode.stage import EncodeSettings
-    from vidembed.pipeline.pools import Pools
     from vidembed.report import RunReport, Statistics
     from vidembed.store.done import Done
     from vidembed.store.target import Target
 
-# Videos a block, and the least blocks of each decoder. Each block costs the driver some
-# milliseconds; but what is left of a window when other decoders are done is up to a block, and so
-# is what one that dies has to do again: large ones are for windows that are larger yet.
-_SMALL_BLOCKS = (16, 8)
-_LARGE_BLOCKS = (128, 64)
-# A decoder's start costs as much as decoding so many short videos: no more are started at once than
-# get them.
-_VIDEOS_A_DECODER = 16
-# Of a part. Large files read well; small ones lose less to a kill, which is why a job of fewer
-# videos makes parts of a sixteenth of them.
-_PART_BYTES = 16 << 20
-_ROW_BYTES = 400
-_PARTS = 16
 # Restarts of an actor that died. Ray's own default is for ever: an encoder that a node cannot hold
 # would be restarted until somebody looks. Its work is not counted besides: while nobody knows yet
 # that a node is gone, each call of an actor there is a try, and a handful is used up in no time.
@@ -75,7 +68,6 @@ class Stages:
 
 
 _OURS = Stages()
-_WHOLE_PORTIONS = Portions()
 
 
 def embed(config: EmbedConfig, stages: Stages = _OURS) -> dict[str, RunReport]:
@@ -244,7 +236,7 @@ class _Flow:
         pending: int,
         targets: Mapping[str, Target],
     ) -> None:
-        self._pools = share_out(config, len(lanes))
+        self._pools, self._access = share_out(config, len(lanes)), access
         portions = Portions.here()
         self._portions = portions
         self._batch = batch_rows(config.batch_size, [lane.spec.clip for lane in lanes], portions)
@@ -262,10 +254,13 @@ class _Flow:
         rows = rows_per_part(pending, [lane.spec.dim for lane in lanes])
         runs = {lane.label: lane.run for lane in lanes}
         self._sink = RunSink(runs, rows, self._tally, targets)
+        # Not beside Milvus' client: Ray forks, and a fork beside gRPC's threads may not come back.
+        self._here = self._pools.shared and not targets
 
     def run(self, window: pa.Table, stages: Stages) -> None:
         """decode -> encode, for one encoder after the other -> write, for one window's rows."""
         decode, encode = self._pools.decode, self._pools.encode
+        most = most_decoders(window, self._access, decode)
         try:
             # Cut here and not with repartition, which turns Ray's no-progress guard off; and not
             # from_arrow, which runs one task a block only to count its rows.
@@ -281,7 +276,7 @@ class _Flow:
                 batch_format="pyarrow",
                 num_cpus=self._pools.decode_cpus,
                 compute=ray.data.ActorPoolStrategy(
-                    min_size=decode.least, max_size=decode.most, initial_size=self._decoders
+                    min_size=decode.least, max_size=most, initial_size=min(most, self._decoders)
                 ),
                 # Ray Data's own choice deals actors out to all nodes in turn. This one takes those
                 # without a GPU first, and others only when they are full.
@@ -306,8 +301,11 @@ class _Flow:
                     **_RESTARTS,
                 )
             clips.set_name(f"vidembed-{self._tally.job.run_id}")
-            clips.write_datasink(self._sink, ray_remote_args=WRITE_TASK)
-        except (ray.exceptions.RayError, RuntimeError) as error:
+            if self._here:
+                write_here(clips, self._sink)
+            else:
+                clips.write_datasink(self._sink, ray_remote_args=WRITE_TASK)
+        except (ray.exceptions.RayError, RuntimeError, OSError) as error:
             raise RunError(summary.cause(error)) from error
 
 
@@ -317,38 +315,6 @@ def named(stage: Callable[..., Any], settings: EncodeSettings) -> Callable[..., 
     # Of `package.module:Class` the class: Ray cuts the titles of actors at a dot.
     encoder = (settings.label or settings.spec.name).rpartition(":")[2].replace(".", "_")
     return type(f"{stage.__name__}[{encoder}]", (stage,), {})
-
-
-def rows_per_block(pending: int, pools: Pools) -> int:
-    """Videos a block: few enough that every decode actor gets several blocks of each window."""
-    videos = min(pending, WINDOW) // pools.decode.most
-    return max(1, *(min(most, videos // least) for most, least in (_SMALL_BLOCKS, _LARGE_BLOCKS)))
-
-
-def first_decoders(pending: int, pools: Pools) -> int:
-    """Decoders that are started at once. Ray Data adds the others where it sees room, of which it
-    sees too little on a machine of few CPUs.
-    """
-    return max(pools.decode.least, min(pools.decode_first, pending // _VIDEOS_A_DECODER))
-
-
-def rows_per_part(pending: int, dims: Iterable[int]) -> int:
-    """Clips a part: what makes 16 MB of the widest vectors, or less where a job has less to do."""
-    full = _PART_BYTES // (4 * max(dims) + _ROW_BYTES)
-    return max(8, min(full, pending // _PARTS))
-
-
-def batch_rows(wanted: int, clips: Iterable[ClipSpec], portions: Portions = _WHOLE_PORTIONS) -> int:
-    """Clips a batch of the encoders: as asked for, or what fits into a batch's bytes. A clip of ten
-    windows has 48 MB.
-    """
-    size = sum(clip.nbytes for clip in clips)
-    return max(1, min(wanted, portions.batch_bytes // size))
-
-
-def blocks(window: pa.Table, rows: int) -> Iterator[pa.Table]:
-    for at in range(0, len(window), rows):
-        yield window.slice(at, rows)
 
 
 def _progress(config: EmbedConfig, job: Job, watch: Any, follower: Follower | None) -> Progress:

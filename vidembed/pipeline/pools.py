@@ -34,7 +34,8 @@ _LEFT_OVER = 0.5
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pools:
     """How many actors each pool has, and what one of them claims. encode: of each encoder's pool;
-    decode_first, encode_first: those that are started at once. threads: of torch, on a CPU.
+    decode_first, encode_first: those that are started at once. threads: of torch, on a CPU. shared:
+    whether all stages share the cores of one machine.
     """
 
     decode: ActorRange
@@ -46,6 +47,7 @@ class Pools:
     encode_gpus: float
     encode_resources: Mapping[str, float]
     threads: int
+    shared: bool
 
 
 def allocate(cpus: float, gpus: float, nodes: int, config: EmbedConfig, encoders: int = 1) -> Pools:
@@ -88,6 +90,7 @@ def allocate(cpus: float, gpus: float, nodes: int, config: EmbedConfig, encoders
         encode_gpus=per_actor,
         encode_resources=_resources(config.encode_resources),
         threads=threads,
+        shared=shared,
     )
 
 

@@ -15,8 +15,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vidembed.pipeline.flow import rows_per_block
 from vidembed.pipeline.pools import allocate
+from vidembed.pipeline.portioning import rows_per_block
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

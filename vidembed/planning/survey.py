@@ -12,7 +12,7 @@ import pyarrow as pa
 from vidembed import sources
 from vidembed.access import Access
 from vidembed.errors import ConfigError, RunError
-from vidembed.pipeline.flow import batch_rows, rows_per_part
+from vidembed.pipeline.portioning import batch_rows, rows_per_part
 from vidembed.pipeline.settings import decode_settings, encode_settings
 from vidembed.planning import trial
 from vidembed.planning.machines import Cluster, Machine
