@@ -18,6 +18,7 @@ from vidembed.decode.limits import Limits
 from vidembed.decode.protocol import Request, Share
 from vidembed.decode.worker import DecodeWorker
 from vidembed.errors import ClipError
+from vidembed.imports import unswept
 from vidembed.tally import Event, Gathered, Tally, silent
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class Decode:
     def __init__(self, settings: DecodeSettings, tally: Tally = silent) -> None:
         self._settings = settings
         self._tally = Gathered(tally)
-        self._worker = DecodeWorker(settings.limits, restarted=_note_restart)
+        with unswept():
+            self._worker = DecodeWorker(settings.limits, restarted=_note_restart)
         tensors = {label: spec.tensor for label, spec in settings.specs.items()}
         self._schema = schema.clips(tensors, settings.metadata)
         self._thumbnails = _THUMBNAILS
