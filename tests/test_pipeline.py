@@ -142,7 +142,8 @@ def test_on_one_machine_the_driver_itself_writes_the_parts(corpus, tmp_path, cli
     run = tmp_path / "run"
     with caplog.at_level("INFO", logger="vidembed"):
         vidembed.embed(str(corpus), out=str(run), weights=clip_folder, limit=20)
-    told = [each.facts for each in caplog.records if each.event == "part committed"]
+    lines = [each for each in caplog.records if each.name == "vidembed"]
+    told = [line.facts for line in lines if line.event == "part committed"]
     assert {each["pid"] for each in told} == {os.getpid()}
     assert sorted(each["rows"] for each in told) == [4, 8, 8]
     assert len(embeddings(run)) == 20
