@@ -42,7 +42,12 @@ class Encode:
 
 def main() -> None:
     options = common.options()
-    encode = Encode(options.encoder, options.weights)
+    encoder = Encode(options.encoder, options.weights)
+
+    # towhee copies what it is given, deeply; of a function nothing is copied.
+    def encode(frames: list[np.ndarray]) -> np.ndarray:
+        return encoder(frames)
+
     steps = pipe.input("path").map("path", "frames", decode).map("frames", "vector", encode)
     pipeline = steps.output("path", "vector")
     found = [queue.get() for queue in pipeline.batch(options.paths)]
