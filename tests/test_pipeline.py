@@ -145,7 +145,8 @@ def test_on_one_machine_the_driver_itself_writes_the_parts(corpus, tmp_path, cli
     lines = [each for each in caplog.records if each.name == "vidembed"]
     told = [line.facts for line in lines if line.event == "part committed"]
     assert {each["pid"] for each in told} == {os.getpid()}
-    assert sorted(each["rows"] for each in told) == [4, 8, 8]
+    assert len(told) > 1
+    assert sum(each["rows"] for each in told) == 20
     assert len(embeddings(run)) == 20
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import ray
 from ray.data import Datasink
 
 from vidembed import log, schema
@@ -32,9 +33,15 @@ def write_here(clips: Any, sink: RunSink) -> None:
     """Commit all rows of a `ray.data.Dataset` in this process as they come, a part at a time: on
     one machine a task would be a process more, which takes a second of CPU to start.
     """
-    rows = sink.min_rows_per_write
-    for part in clips.iter_batches(batch_size=rows, batch_format="pyarrow", prefetch_batches=0):
-        sink.write([part], None)
+    held: list[pa.Table] = []
+    # Not iter_batches: where the job is stopped, it kills the actors and waits while Ray says so.
+    for bundle in clips.iter_internal_ref_bundles():
+        held += ray.get(list(bundle.block_refs))
+        if sum(map(len, held)) >= sink.min_rows_per_write:
+            sink.write(held, None)
+            held = []
+    if held:
+        sink.write(held, None)
 
 
 class RunSink(Datasink[int]):  # type: ignore[misc]  # Ray is untyped
