@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+import re
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,10 @@ class Counts:
     store: StoreUse
     run_id: str
     projecting_s: float
+
+
+# The line of a traceback that names what was raised.
+_RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception): \S")
 
 
 def record(config: EmbedConfig, spec: EncoderSpec) -> dict[str, Any]:
@@ -204,7 +209,9 @@ def cause(error: BaseException) -> str:
     for line in reversed(lines):
         if line.startswith("vidembed.errors."):
             return line.partition(": ")[2]
-    return lines[-1] if lines else type(error).__name__
+    # Ray Data closes with advice on its own settings, which hides whose error it was.
+    theirs = [line for line in lines if _RAISED.match(line) and not line.startswith("ray.")]
+    return (theirs or lines or [type(error).__name__])[-1]
 
 
 def _now(seconds: float) -> str:
