@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def unswept() -> Iterator[None]:
     """Have Python's collector leave alone all that is imported meanwhile: it would go through it
     dozens of times, and again when the process ends, and free nothing. A third of a second of CPU
-    for torch. Only for processes of our own: it concerns all that they have made so far.
+    for torch. What the process has made so far is left alone too, and cycles in it are not freed.
     """
     was = gc.isenabled()
     gc.disable()
