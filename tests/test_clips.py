@@ -90,6 +90,18 @@ def test_a_spec_is_described_as_plain_values_and_read_back():
     assert ClipSpec.parse(spec.describe()) == spec
 
 
+def test_a_sampling_whose_choice_of_frames_has_changed_is_another_one_than_before():
+    described = {}
+    for kind in ("uniform", "fast", "keyframes"):
+        spec = ClipSpec(
+            sampling=Sampling(kind=kind, count=12), resize=Resize(short_side=224, crop=224)
+        )
+        described[kind] = spec.describe()["sampling"]
+        assert ClipSpec.parse(spec.describe()) == spec
+    assert "rule" not in described["uniform"]
+    assert described["fast"]["rule"] == described["keyframes"]["rule"] == 2
+
+
 def test_a_clip_without_frames_or_rate_is_refused():
     with pytest.raises(ValueError, match="got count=0"):
         Sampling(kind="uniform", count=0)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from tests.helpers.decoding import read_indices
 from tests.helpers.videos import frame_number, write_video
 from vidembed.clips import Sampling
+from vidembed.decode.container import Opened
 from vidembed.decode.facts import PacketIndex
-from vidembed.decode.planner import Run, cheapest, nearest_keyframes, plan
+from vidembed.decode.planner import Run, plan
 from vidembed.decode.sampling import sample
+from vidembed.decode.slots import cheapest, nearest_keyframes
 from vidembed.decode.video import open_video
 
 
@@ -65,14 +69,47 @@ def test_keyframes_are_the_nearest_ones_of_the_window():
     assert nearest_keyframes(CLOSED, np.array([9, 13]), 8, 14) is None
 
 
-def test_fast_takes_a_keyframe_that_is_near_and_else_what_is_decoded_first():
+def test_fast_takes_the_keyframe_of_a_slot_and_else_what_is_decoded_first():
     targets = np.array([0, 4, 8, 13])
     found = cheapest(CLOSED, targets, 0, 14)
     # 0 is a keyframe. 3 is the first picture reached near 4, for 1 and 2 are skipped. 7 is decoded
     # on the way to 13, which is the last slot's only one: 11 and 12 need it.
     assert found.tolist() == [0, 3, 7, 13]
-    near = index_of(list(range(100)), [0, 31])
-    assert cheapest(near, np.array([0, 30, 60, 90]), 0, 100).tolist() == [0, 31, 60, 75]
+    near = index_of(list(range(100)), [0, 40])
+    assert cheapest(near, np.array([0, 30, 60, 90]), 0, 100).tolist() == [0, 40, 60, 75]
+
+
+def test_fast_moves_no_frame_that_is_decoded_anyway():
+    index = index_of(list(range(100)), [0, 2, 70])
+    assert cheapest(index, np.array([10, 30, 50, 90]), 0, 100).tolist() == [10, 30, 37, 77]
+
+
+def cost(index: PacketIndex, targets: np.ndarray, frames: np.ndarray) -> float:
+    """Pictures that are decoded for these frames, and how far they moved."""
+    half = (targets[-1] - targets[0]) / (len(targets) - 1) / 2
+    decoded = set()
+    for start, packet in zip(index.starts(frames), index.position[frames], strict=True):
+        others = np.arange(start, packet)
+        decoded |= {*others[~index.lone[others]].tolist(), int(packet)}
+    return len(decoded) + float((((frames - targets) / max(half, 1)) ** 2).sum())
+
+
+def test_no_other_frames_of_the_slots_cost_less_than_those_of_fast():
+    generator = np.random.default_rng(7)
+    for _ in range(25):
+        length, count = int(generator.integers(12, 40)), int(generator.integers(2, 5))
+        keys = [0, *generator.integers(0, length, 3).tolist()]
+        lone = [n for n in generator.integers(0, length, length // 2).tolist() if n not in keys]
+        index = index_of(list(range(length)), keys, lone)
+        targets = np.linspace(0, length - 1, count).astype(np.int64)
+        half = (targets[-1] - targets[0]) / (count - 1) / 2
+        slots = [np.flatnonzero(np.abs(np.arange(length) - t) <= half) for t in targets]
+        least = min(
+            cost(index, targets, np.array(frames))
+            for frames in itertools.product(*slots)
+            if (np.diff(frames) >= 0).all()
+        )
+        assert cost(index, targets, cheapest(index, targets, 0, length)) <= least + 1e-9
 
 
 def test_fast_never_moves_a_frame_out_of_its_slot_nor_out_of_the_window():
@@ -107,6 +144,23 @@ def test_fast_decodes_less_than_uniform_and_keyframes_least(codec, tmp_path):
             index: index for index in indices
         }
     assert spent["keyframes"] < spent["fast"] < spent["uniform"] < 96
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov", "a.flv"])
+def test_a_seek_goes_to_the_keyframe_and_not_to_the_one_before(name, tmp_path, monkeypatch):
+    path = write_video(tmp_path / name, frames=120, gop=24, b_frames=3)
+    with open_video(str(path)) as video:
+        seen = []
+        packets = Opened.packets
+
+        def counted(self):
+            for packet in packets(self):
+                seen.append(packet.pts)
+                yield packet
+
+        monkeypatch.setattr(Opened, "packets", counted)
+        assert dict(video.read(np.array([24, 72, 96]))).keys() == {24, 72, 96}
+    assert len(seen) == 3
 
 
 def test_segments_of_a_long_video_are_read_in_one_pass(tmp_path):

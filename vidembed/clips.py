@@ -164,13 +164,16 @@ class ClipSpec:
             for name, default in defaults.items():
                 if plain[part][name] == default:
                     del plain[part][name]
+        if self.sampling.kind in _RULES:
+            plain["sampling"]["rule"] = _RULES[self.sampling.kind]
         return plain
 
     @classmethod
     def parse(cls, description: dict[str, Any]) -> ClipSpec:
         """What `describe` described."""
+        sampling = {k: v for k, v in description["sampling"].items() if k != "rule"}
         return cls(
-            sampling=Sampling(**description["sampling"]),
+            sampling=Sampling(**sampling),
             resize=Resize(**description["resize"]),
             aspect=description["aspect"],
         )
@@ -180,6 +183,9 @@ _LATER: dict[str, dict[str, Any]] = {
     "sampling": {"windows": 1, "seconds": None, "tail": 0.0, "placement": "ends"},
     "resize": {"fit": "crop", "offset": "round"},
 }
+
+# Which frames they take has changed since: the runs of before were sampled otherwise.
+_RULES: dict[SamplingKind, int] = {"fast": 2, "keyframes": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,9 @@ def read_facts(video: Opened, limits: Limits, *, thorough: bool) -> VideoFacts:
     """
     stream, path = video.stream, video.path
     _refuse_giants(stream, path, limits)
-    packets = None if thorough else _from_moov(video, limits)
+    if thorough and video.in_place:
+        raise NotInPlaceError
+    packets = _from_moov(video, limits, thorough=thorough)
     if packets is None:
         if video.in_place:
             raise NotInPlaceError
@@ -139,8 +141,10 @@ class _Packets:
         return not self.entered or bool((self.pts < latest)[self.shown].any())
 
 
-def _from_moov(video: Opened, limits: Limits) -> _Packets | None:
-    """What the packets would say, without reading them; None where that is not certain."""
+def _from_moov(video: Opened, limits: Limits, *, thorough: bool) -> _Packets | None:
+    """What the packets would say, without a demuxer reading them, which costs twice as much where
+    each is looked into, and far more where none is; None where that is not certain.
+    """
     if video.format != "mov":
         return None
     stream = video.stream
@@ -155,16 +159,33 @@ def _from_moov(video: Opened, limits: Limits) -> _Packets | None:
     if first is None or not _is_first(first, samples, stream):
         video.rewind()
         return None
+    lone, entered = _seen(video, samples) if thorough else (None, True)
     # The demuxer's clock differs by a constant: the edit list's, and one for negative shifts.
     return _Packets(
         pts=samples.cts + (first.pts - samples.cts[0]),
         dts=samples.dts + (first.dts - samples.dts[0]),
         shown=np.ones(len(samples.size), bool),
         keyframe=samples.sync,
-        lone=None,
+        lone=lone,
         last_duration=samples.last_duration,
         trusted=True,
+        entered=entered,
     )
+
+
+def _seen(video: Opened, samples: mp4.Samples) -> tuple[NDArray[np.bool_] | None, bool]:
+    """`lone` and `entered` of _Packets, from the bytes of each sample."""
+    look = references.judge(_codec(video.stream), video.stream.codec_context.extradata)
+    if look is None:
+        return None, True
+    descriptor, entered = video.data.fileno(), True
+    lone = np.empty(len(samples.size), bool)
+    places = zip(samples.size.tolist(), samples.offset.tolist(), samples.sync.tolist(), strict=True)
+    for at, (size, offset, is_keyframe) in enumerate(places):
+        data = memoryview(os.pread(descriptor, size, offset))
+        lone[at] = look.unreferenced(data)
+        entered = entered and (not is_keyframe or look.is_entered(data))
+    return lone, entered
 
 
 def _is_first(packet: Any, samples: mp4.Samples, stream: VideoStream) -> bool:

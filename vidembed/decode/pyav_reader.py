@@ -220,12 +220,13 @@ class _Cursor:
     def _move(self, to: int) -> None:
         """Move to a packet, or as little before it as the container allows."""
         index = self._index
-        # MPEG-TS has no index: a seek there is a guess.
+        # MPEG-TS has no index: a seek there is a guess. By times of decoding most containers land
+        # a keyframe too early; by times of showing MPEG-PS may land too late.
         if to and self._video.format != "mpegts":
-            known = index.dts[to] != np.iinfo(np.int64).min
-            clock = int(index.dts[to] if known else index.pts[to])
-            if self._seek(clock) and self._peek() <= to:
-                return
+            for clock in (index.pts[to], index.dts[to]):
+                known = clock != np.iinfo(np.int64).min
+                if known and self._seek(int(clock)) and self._peek() <= to:
+                    return
         self._video.rewind()
         self._packets = self._video.packets()
 

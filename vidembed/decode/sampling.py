@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vidembed.decode.planner import cheapest, nearest_keyframes
+from vidembed.decode.slots import cheapest, nearest_keyframes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
