@@ -87,25 +87,26 @@ def test_doctor_looks_at_it(example, capsys):
     assert "histogram, 11-d" in finding.found
 
 
+def console_script(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """As a user's shell in this folder has it: nothing of the session that other tests share."""
+    others = ("PYTHONPATH", "RAY_ADDRESS", "VIDEMBED_DECODE_DRILL")
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("vidembed")), *words],
+        cwd=folder,
+        env={k: v for k, v in os.environ.items() if k not in others},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+
+
 @pytest.mark.ray
 def test_the_console_script_embeds_searches_and_evaluates_in_the_folder_of_the_module(
     example, corpus
 ):
-    script = str(Path(sys.executable).with_name("vidembed"))
-    # As a user's shell has it: nothing of the session that other tests share.
-    others = ("PYTHONPATH", "RAY_ADDRESS", "VIDEMBED_DECODE_DRILL")
-    environment = {k: v for k, v in os.environ.items() if k not in others}
-
     def call(*words: str) -> str:
-        done = subprocess.run(
-            [script, *words],
-            cwd=example,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=250,
-            check=False,
-        )
+        done = console_script(example, *words)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -123,6 +124,20 @@ def test_the_console_script_embeds_searches_and_evaluates_in_the_folder_of_the_m
     call("evaluate", "run", "--queries", str(corpus))
     scores = json.loads(next((example / "run" / "evaluation").rglob("*.json")).read_text())
     assert scores["text_to_video"]["R@5"] > 2 * 5 / 24
+
+
+@pytest.mark.ray
+def test_an_encoder_that_fails_to_load_is_one_line_and_the_traceback_is_in_the_log(
+    write, tmp_path, corpus
+):
+    begins = "    def __init__(self, spec, device, dtype):\n"
+    write("colours", changed(begins, begins + "        raise RuntimeError('no layer conv9')\n"))
+    words = ["embed", str(corpus), "--out", "run", "--encoder", NAME, "--progress", "none"]
+    done = console_script(tmp_path, *words)
+    assert done.returncode == 1
+    assert not done.stdout
+    assert done.stderr == "vidembed: RuntimeError: no layer conv9\n"
+    assert "in __init__" in (tmp_path / "run" / "logs" / "driver.log").read_text()
 
 
 @pytest.mark.ray

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _MAX_ID = 1024
 _MAX_TEXT = 8192
 _ONLY_IN_PARQUET = ("source_state",)
+_AS_THEY_ARE = frozenset({str, int, float, bool})
 
 
 def longest(name: str) -> int:
@@ -79,14 +80,17 @@ def records(rows: pa.Table, typed: Mapping[str, str]) -> list[dict[str, Any]]:
         matrix = matrix.astype(np.float16)
     own = [name for name in metadata if name in typed]
     dynamic = [name for name in metadata if name not in typed]
-    found: list[dict[str, Any]] = []
-    for row, vector in zip(rows.drop_columns(["embedding"]).to_pylist(), matrix, strict=True):
-        record = {k: v for k, v in row.items() if k not in metadata and k not in _ONLY_IN_PARQUET}
+    others = [name for name in _ONLY_IN_PARQUET if name in rows.column_names]
+    found: list[dict[str, Any]] = rows.drop_columns(["embedding", *metadata, *others]).to_pylist()
+    described = rows.select(["id", *metadata]).to_pylist()
+    for record, row, vector in zip(found, described, matrix, strict=True):
         # The dynamic field is JSON: what is null is left out, what JSON has no word for is text.
-        record |= {k: json_value(row[k]) for k in dynamic if row[k] is not None}
-        record |= {k: _field_value(row, k, typed[k]) for k in own}
+        for name in dynamic:
+            if row[name] is not None:
+                record[name] = json_value(row[name])
+        for name in own:
+            record[name] = _field_value(row, name, typed[name])
         record["embedding"] = vector
-        found.append(record)
     return found
 
 
@@ -107,6 +111,8 @@ def no_value(row: str, name: str, kind: str) -> RunError:
 
 def json_value(value: Any) -> Any:
     """As the dynamic field, which is JSON, has it."""
+    if type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     return json.loads(json.dumps(value, default=str))
