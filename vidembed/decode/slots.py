@@ -90,21 +90,22 @@ def _slots(
     index: PacketIndex, targets: NDArray[np.int64], first: int, last: int
 ) -> Iterator[dict[int, _Way]]:
     """Of each target, by the packet of the keyframe: the ways to a frame of its slot."""
-    position = index.position
+    all_frames = np.arange(first, last)
+    all_packets, all_starts = index.position[first:last], index.starts(all_frames)
     lone = np.zeros(len(index.pts), bool) if index.lone is None else index.lone
     needed = np.concatenate([[0], np.cumsum(~lone)])
+    all_pictures = needed[all_packets] - needed[all_starts] + 1
     half = (targets[-1] - targets[0]) / max(1, len(targets) - 1) / 2
     for target in targets.tolist():
         low = max(math.ceil(target - half), first)
-        frames = np.arange(low, min(math.floor(target + half), last - 1) + 1)
-        starts, packets = index.starts(frames), position[frames]
+        slot = slice(low - first, min(math.floor(target + half) + 1, last) - first)
+        frames, packets, starts = all_frames[slot], all_packets[slot], all_starts[slot]
         moved = ((frames - target) / max(half, 1.0)) ** 2
-        pictures = needed[packets] - needed[starts] + 1
         ways = {}
         for start in _worth_a_look(frames, starts, packets, target):
             own = starts == start
             ways[start] = _Way(
-                frames[own], packets[own], lone[packets[own]], moved[own], pictures[own]
+                frames[own], packets[own], lone[packets[own]], moved[own], all_pictures[slot][own]
             )
         yield ways
 
