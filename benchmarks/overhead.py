@@ -5,7 +5,7 @@
 The same drawn clips of 240p and 10 s, the same encoder; the bare loop as one process for each core,
 with one thread each. A run of few clips and one of many tell what a clip costs from what comes
 before the first, for CPU seconds and for wall time alike. Once with an encoder that returns zeros,
-so that the flow has nothing to hide behind, and once with CLIP ViT-B/32 in bfloat16.
+so that the flow has nothing to hide behind, and once with CLIP ViT-B/32.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TARGETS = {"CPU": 1.05, "busy": 0.9}
 _FEW = 100
 _TITLES: dict[Encoder, str] = {
     "null": "an encoder that returns zeros",
-    "clip": "CLIP ViT-B/32, 12 frames, bfloat16",
+    "clip": "CLIP ViT-B/32, 12 frames",
 }
 _LIMIT, _OURS = "the bare loops", "vidembed embed"
 
@@ -167,6 +167,7 @@ def _cores() -> int:
 def _about(options: argparse.Namespace) -> dict[str, Any]:
     return {
         **machine.about(),
+        "dtype": machine.cpu_dtype(),
         "ray": version("ray"),
         "torch": version("torch"),
         "rounds": options.rounds,
@@ -182,7 +183,8 @@ def markdown(found: dict[str, Any]) -> str:
         *([about["note"] + "\n"] if about["note"] else []),
         (
             "Drawn H.264 clips of 240p and 10 s, a keyframe every 12, 48 or 250 frames, 12 frames "
-            "of each by `uniform`. CPU time is user and system time of all processes. What a clip "
+            f"of each by `uniform`; CLIP in {about['dtype']}. "
+            "CPU time is user and system time of all processes. What a clip "
             f"costs is the difference of a run of {_FEW} clips and one of many: start-up is not "
             "in it. The bare loops are vidembed's own decoder and encoder, one process for each "
             f"core with one thread each. {about['rounds']} rounds, all of them shown."

@@ -215,7 +215,13 @@ def test_flat_ranks_as_the_exact_ranking_does_with_twins_too(tmp_path, loaded, r
     wanted = np.argsort(order)[np.arange(200) % 300]
     questions = asked(unit(values[:200] + 0.7 * RNG.normal(size=(200, DIM))), wanted)
     found, expected = both(collection, run, questions)
-    same(found, expected)
+    # A server's kernel may add up the same products in another order at another place: twins are
+    # then a last bit apart, and one of them comes first.
+    assert (found.rank >= expected.rank).all()
+    assert (found.rank + found.ties <= expected.rank + expected.ties).all()
+    in_order = values[order]
+    np.testing.assert_array_equal(in_order[found.top], in_order[expected.top])
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
     assert (expected.ties > 0).sum() > 20
     assert np.isfinite(found.rank).all()
 

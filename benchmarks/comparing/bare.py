@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks import machine
 from benchmarks.comparing.null_encoder import Zeros
 from benchmarks.comparing.peers import common
 from vidembed.clips import ClipSpec, Resize, Sampling, Segmentation
@@ -73,7 +74,7 @@ def _encoder(name: str, weights: str) -> Any:
         return Zeros(Zeros.describe(), "cpu", None)
     from vidembed.encode import registry
 
-    return registry.load(registry.describe("clip4clip", weights), "cpu", "bfloat16")
+    return registry.load(registry.describe("clip4clip", weights), "cpu", machine.cpu_dtype())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 import pyarrow.parquet as pq
 
+from benchmarks import machine
 from benchmarks.comparing import environments
+from benchmarks.comparing.peers.common import DTYPE
 from benchmarks.machine import ROOT
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ def command(
         ]  # fmt: skip
     model = ["--encoder", _NULL]
     if encoder == "clip":
-        model = ["--encoder", "clip4clip", "--weights", weights, "--dtype", "bfloat16"]
+        model = ["--encoder", "clip4clip", "--weights", weights, "--dtype", machine.cpu_dtype()]
     return [
         interpreter, "-m", "vidembed", "embed", str(place / "manifest.csv"),
         "--out", str(place / "out"), *model, "--sampling", who.sampling, "--frames", "12",
@@ -106,7 +108,8 @@ def environment() -> dict[str, str]:
     left_out = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VIRTUAL_ENV")
     kept = {k: v for k, v in os.environ.items() if k not in left_out}
     # Without the second, who calls ray.init() would join whatever cluster runs here.
-    return kept | {"PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local", "DO_NOT_TRACK": "1"}
+    own = {"PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local", "DO_NOT_TRACK": "1"}
+    return kept | own | {DTYPE: machine.cpu_dtype()}
 
 
 def write_lists(files: list[Path], place: Path) -> None:

@@ -141,6 +141,7 @@ def _about(options: argparse.Namespace, given: Clips, words: list[str] | None) -
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": machine.commit(),
         "cpu": machine.cpu(),
+        "dtype": machine.cpu_dtype(),
         "cores": len(os.sched_getaffinity(0)),
         "load": f"{os.getloadavg()[0]:.1f}",
         "versions": {"Python": platform.python_version()}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from benchmarks.comparing.measure import Bad, Result
 
 TARGETS = {"uniform": 1.2, "fast": 2.0}
-_ENCODERS: dict[Encoder, str] = {"null": "null encoder", "clip": "CLIP ViT-B/32, bfloat16"}
+_ENCODERS: dict[Encoder, str] = {"null": "null encoder", "clip": "CLIP ViT-B/32"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,8 @@ def _section(run: Run, encoder: Encoder) -> str:
         f"{few} and {many} clips, {rounds} rounds: medians, least and most in brackets. The best "
         f"peer is {_title(best) if best else 'nobody'}.\n\n"
     )
-    head = f"## {_ENCODERS[encoder][0].upper()}{_ENCODERS[encoder][1:]}\n\n"
+    name = _ENCODERS[encoder] + (f", {run.about['dtype']}" if encoder == "clip" else "")
+    head = f"## {name[0].upper()}{name[1:]}\n\n"
     return head + about + table(heads, rows) + ("\n" + "".join(problems) if problems else "")
 
 

@@ -104,7 +104,12 @@ def _options(words: list[str] | None) -> argparse.Namespace:
     say("--clips", type=Path, help="a folder of .npy, uint8 RGB [frames, height, width, 3]")
     say("--only", nargs="+", choices=list(registry.ENTRIES), help="these encoders")
     say("--leave-out", nargs="+", choices=list(registry.ENTRIES), default=[], metavar="NAME")
-    say("--dtypes", nargs="+", choices=_DTYPES, help="[all; on a CPU float32 and bfloat16]")
+    say(
+        "--dtypes",
+        nargs="+",
+        choices=_DTYPES,
+        help="[all; on a CPU float32, and bfloat16 if it has that]",
+    )
     say("--batches", nargs="+", type=int, help="batch sizes, in clips [1 4 16 64; on a CPU 1]")
     say("--count", type=int, help="clips that types are compared on [16; on a CPU 4]")
     say("--compile", action=argparse.BooleanOptionalAction, help="also by torch.compile [on CUDA]")
@@ -113,7 +118,8 @@ def _options(words: list[str] | None) -> argparse.Namespace:
     say("--out", type=Path, default=_ROOT / "benchmarks" / "results")
     options = parser.parse_args(words)
     on_gpu, short = options.device == "cuda", options.short
-    options.dtypes = options.dtypes or (_DTYPES if on_gpu else _DTYPES[:2])
+    on_cpu = tuple(dict.fromkeys(("float32", machine.cpu_dtype())))
+    options.dtypes = options.dtypes or (_DTYPES if on_gpu else on_cpu)
     options.batches = options.batches or (([1, 16] if short else [1, 4, 16, 64]) if on_gpu else [1])
     options.count = options.count or (2 if short else 16 if on_gpu else 4)
     if options.compile is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import numpy as np
 
 FRAMES, SIDE, DIM = 12, 224, 512
 BATCH = 16
+# A variable of the environment, which names the type that CLIP is computed in.
+DTYPE = "VIDEMBED_BENCH_DTYPE"
 # CLIP's own.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -58,7 +61,7 @@ class Null:
 
 
 class Clip:
-    """CLIP's tower for pictures in bfloat16, the mean of its frames' unit vectors."""
+    """CLIP's tower for pictures in the type that DTYPE names, the mean of its frames' vectors."""
 
     def __init__(self, weights: str) -> None:
         import torch
@@ -67,8 +70,9 @@ class Clip:
         mend_torchvision()
         from transformers import CLIPVisionModelWithProjection
 
-        model = CLIPVisionModelWithProjection.from_pretrained(weights, dtype=torch.bfloat16)
-        self._torch, self._model = torch, model.eval()
+        dtype = getattr(torch, os.environ[DTYPE])
+        model = CLIPVisionModelWithProjection.from_pretrained(weights, dtype=dtype)
+        self._torch, self._model, self._dtype = torch, model.eval(), dtype
         self._mean = torch.tensor(MEAN).view(3, 1, 1) * 255
         self._std = torch.tensor(STD).view(3, 1, 1) * 255
 
@@ -82,7 +86,7 @@ class Clip:
         """float32 [n, 3, 224, 224], normalised, to float32 [n, 512] of unit length."""
         torch = self._torch
         with torch.inference_mode():
-            found = self._model(pixel_values=pixels.to(torch.bfloat16)).image_embeds.float()
+            found = self._model(pixel_values=pixels.to(self._dtype)).image_embeds.float()
             vectors: np.ndarray = torch.nn.functional.normalize(found, dim=-1).numpy()
         return vectors
 
