@@ -47,7 +47,7 @@ class Part:
 
 
 PARTS = (
-    Part(name="startup", short=("--times", "1")),
+    Part(name="startup"),
     Part(name="decode", videos="--videos"),
     Part(
         name="encoders",

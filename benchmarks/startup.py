@@ -1,6 +1,6 @@
 """What starting costs: CPU and wall time of a job of five clips, by process and by phase.
 
-    python benchmarks/startup.py [--clips N] [--times N] [--note TEXT]
+    python benchmarks/startup.py [--clips N] [--times N] [--short] [--note TEXT] [--out FOLDER]
 
 `vidembed embed` with clip4clip-tiny, beside the same encoder in a script of Ray Data as its
 documentation has it, and in a plain loop; each in turn, several times. CPU seconds are of all
@@ -37,15 +37,20 @@ def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="vidembed-startup-") as folder:
         found = measure(Path(folder), options.clips, options.times)
-    _write({"about": _about(options), "contenders": found}, RESULTS)
+    name = f"startup-{machine.about()['date']}{'-short' * options.short}"
+    _write({"about": _about(options), "contenders": found}, options.out / name)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=5)
-    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--times", type=int, help="runs of each [3; short 1]")
+    parser.add_argument("--short", action="store_true")
     parser.add_argument("--note", default="", help="a word on what else the machine did")
-    return parser.parse_args()
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
+    options = parser.parse_args()
+    options.times = options.times or (1 if options.short else 3)
+    return options
 
 
 def measure(folder: Path, clips: int, times: int) -> dict[str, Any]:
@@ -136,8 +141,7 @@ def _range(values: list[float]) -> str:
     return f"{median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
-def _write(found: dict[str, Any], folder: Path) -> None:
-    name = folder / f"startup-{found['about']['date']}"
+def _write(found: dict[str, Any], name: Path) -> None:
     name.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
     name.with_suffix(".md").write_text(markdown(found))
     print(markdown(found))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import names, overhead, summing, tree
+from benchmarks import bench, names, overhead, summing, tree
 from benchmarks.comparing import contenders, environments, inputs, measure, report
+from benchmarks.decoding import handover
 from benchmarks.tree import Usage
 from tests.conftest import ROOT
 from tests.helpers.videos import write_video
@@ -158,9 +160,25 @@ def test_each_peer_s_list_pins_every_package_and_leaves_torch_to_be_chosen():
         assert not any(line.startswith(("torch==", "nvidia")) for line in lines)
 
 
-@pytest.mark.parametrize("script", ["bench", "milvus", "overhead", "peers"])
-def test_a_script_says_what_it_takes(script):
-    words = [sys.executable, str(ROOT / "benchmarks" / f"{script}.py"), "--help"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd="/")
+def test_handing_frames_over_is_measured_beside_one_process_that_keeps_them(tmp_path):
+    clip = SimpleNamespace(path=str(write_video(tmp_path / "a.mp4", frames=24)))
+    found = handover.hand_over([clip], repeats=1)
+    assert found.child > 0
+    assert found.alone > 0
+    assert 0 <= found.parent_share < 1
+
+
+@pytest.mark.parametrize("part", bench.PARTS, ids=lambda part: part.name)
+def test_each_part_takes_the_words_that_the_whole_gives_it(part):
+    script = ROOT / "benchmarks" / f"{part.name}.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+    )
     assert done.returncode == 0, done.stderr
-    assert "--short" in done.stdout or "--full" in done.stdout
+    given = {*part.short, *part.full, part.out, part.videos}
+    for word in given:
+        assert not word.startswith("--") or f"{word} " in done.stdout.replace("]", " ")

@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from benchmarks import machine
 from benchmarks.comparing.null_encoder import Zeros
 from benchmarks.comparing.peers import common
+from benchmarks.memory import OwnMemory
 from vidembed.clips import ClipSpec, Resize, Sampling, Segmentation
 from vidembed.decode.child import answer
 from vidembed.decode.limits import Limits
 from vidembed.decode.protocol import Request, Share
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _SPEC = ClipSpec(
     sampling=Sampling(kind="uniform", count=common.FRAMES),
@@ -26,20 +24,12 @@ _SPEC = ClipSpec(
 )
 
 
-class _Memory:
-    """In place of the file that the decoder's process and its caller map."""
-
-    def writable(self, shapes: list[Any]) -> tuple[list[NDArray[np.uint8]], bool]:
-        self.pixels = [np.empty(shape, kind) for shape, kind in shapes]
-        return self.pixels, False
-
-
 def main() -> None:
     options = common.options()
     if options.processes > 1:
         raise SystemExit(_side_by_side(options))
     encoder = _encoder(options.encoder, options.weights)
-    limits, memory = Limits(), _Memory()
+    limits, memory = Limits(), OwnMemory()
     vectors = []
     for at in range(0, len(options.paths), common.BATCH):
         clips = []

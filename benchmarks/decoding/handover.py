@@ -9,11 +9,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from benchmarks.memory import OwnMemory
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from benchmarks.decoding.inputs import Clip
 
 
@@ -40,14 +38,6 @@ class HandOver:
         return 1 - self.alone / (self.parent + self.child)
 
 
-class _PlainMemory:
-    """In place of the files that parent and child map."""
-
-    def writable(self, shapes: list[tuple[int, ...]]) -> tuple[list[NDArray[np.uint8]], bool]:
-        self.pixels = [np.empty(shape, np.uint8) for shape in shapes]
-        return self.pixels, False
-
-
 def hand_over(clips: list[Clip], repeats: int) -> HandOver:
     """As a job does it: 12 frames, resized to 224 x 224. Raises ClipError."""
     from vidembed.clips import ClipSpec, Resize, Sampling, Segmentation
@@ -57,7 +47,7 @@ def hand_over(clips: list[Clip], repeats: int) -> HandOver:
 
     sampling = Sampling(kind="uniform", count=12)
     spec = ClipSpec(sampling=sampling, resize=Resize(short_side=224, crop=224))
-    memory: Any = _PlainMemory()
+    memory: Any = OwnMemory()
     worker = DecodeWorker()
     parent, child, alone = [], [], []
 

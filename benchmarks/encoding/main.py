@@ -89,7 +89,8 @@ def _write(run: Run, options: argparse.Namespace) -> None:
     """After each encoder: what breaks later takes nothing away."""
     options.out.mkdir(parents=True, exist_ok=True)
     on_cpu = "-cpu" * (options.device == "cpu")
-    target = options.out / f"encoders-{run.about['date']}{on_cpu}"
+    short = "-short" * options.short
+    target = options.out / f"encoders-{run.about['date']}{short}{on_cpu}"
     target.with_suffix(".md").write_text(markdown(run))
     target.with_suffix(".json").write_text(json.dumps(record(run), indent=1) + "\n")
 
