@@ -59,7 +59,7 @@ PARTS = (
     Part(name="search"),
     Part(
         name="scale",
-        short=("--videos", "20000", "--out", "SCRATCH"),
+        short=("--videos", "20000", "--every", "0.5", "--out", "SCRATCH"),
         full=("--videos", "200000", "--out", "SCRATCH"),
         out="--results",
     ),

@@ -32,6 +32,8 @@ from benchmarks.scaling.check import check, in_order
 from benchmarks.scaling.watch import Job
 
 RESULTS = machine.ROOT / "benchmarks" / "results"
+# Of fewer videos the cost of each is not to be told from that of starting.
+_PUBLISHED = 200_000
 
 
 def main() -> None:
@@ -115,7 +117,8 @@ def _about(options: argparse.Namespace, load: float) -> dict[str, Any]:
 
 def _write(result: dict[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    name = folder / f"scale-{result['about']['date']}"
+    short = "-short" * (result["about"]["videos"] < _PUBLISHED)
+    name = folder / f"scale-{result['about']['date']}{short}"
     name.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     text = report.markdown(result)
     name.with_suffix(".md").write_text(text)
