@@ -98,6 +98,9 @@ def test_a_sampling_whose_choice_of_frames_has_changed_is_another_one_than_befor
         )
         described[kind] = spec.describe()["sampling"]
         assert ClipSpec.parse(spec.describe()) == spec
+        before = {**spec.describe(), "sampling": {**described[kind]}}
+        before["sampling"].pop("rule", None)
+        assert ClipSpec.parse(before).describe() == before
     assert "rule" not in described["uniform"]
     assert described["fast"]["rule"] == described["keyframes"]["rule"] == 2
 

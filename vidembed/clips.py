@@ -60,6 +60,8 @@ class Sampling:
         before the video does. `grid`, torchvision's: the whole video becomes a grid of one frame
         every 1/fps seconds, of which each window is `count` neighbours; the first window begins
         with the grid and the last ends with it, the others begin on the point before their place.
+    rule: the number of the rule by which the kind chose its frames, where that was another one than
+        today's: of runs of before.
     """
 
     kind: SamplingKind
@@ -70,6 +72,7 @@ class Sampling:
     seconds: float | None = None
     tail: float = 0.0
     placement: Placement = "ends"
+    rule: int | None = None
 
     @property
     def total(self) -> int:
@@ -164,16 +167,19 @@ class ClipSpec:
             for name, default in defaults.items():
                 if plain[part][name] == default:
                     del plain[part][name]
-        if self.sampling.kind in _RULES:
-            plain["sampling"]["rule"] = _RULES[self.sampling.kind]
+        rule = plain["sampling"].pop("rule") or _RULES.get(self.sampling.kind, 1)
+        if rule != 1:
+            plain["sampling"]["rule"] = rule
         return plain
 
     @classmethod
     def parse(cls, description: dict[str, Any]) -> ClipSpec:
         """What `describe` described."""
-        sampling = {k: v for k, v in description["sampling"].items() if k != "rule"}
+        sampling = dict(description["sampling"])
+        rule = sampling.pop("rule", 1)
+        is_todays = rule == _RULES.get(sampling["kind"], 1)
         return cls(
-            sampling=Sampling(**sampling),
+            sampling=Sampling(**sampling, rule=None if is_todays else rule),
             resize=Resize(**description["resize"]),
             aspect=description["aspect"],
         )

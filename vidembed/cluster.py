@@ -10,7 +10,6 @@ import warnings
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import ray
 import ray._private.worker
@@ -52,7 +51,7 @@ def _session(address: str | None, out: str) -> Iterator[None]:
     # See store.milvus: a fork beside gRPC's busy threads may never come back.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     with ExitStack() as stack:
-        stack.enter_context(_failures_in_the_log())
+        local_ray.replace(stack, ray._private.worker, "print_to_stdstream", _to_the_log)
         try:
             if address and address != "local":
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -146,18 +145,11 @@ def _quieten() -> None:
                 logger.removeHandler(handler)
 
 
-@contextmanager
-def _failures_in_the_log() -> Iterator[None]:
-    """A thread of Ray's prints the traceback of each task that failed on standard output, where a
-    job's result belongs. Here it goes to file descriptor 2, the log; the job names the failure.
+def _to_the_log(data: dict[str, Any], **_: Any) -> None:
+    """In place of what a thread of Ray's prints on standard output, where a job's result belongs:
+    the traceback of each task that failed. File descriptor 2 is the log; the job names the failure.
     """
-
-    def write(data: dict[str, Any], **_: Any) -> None:
-        os.write(2, "".join(f"{line}\n" for line in data["lines"]).encode())
-
-    # Private to Ray, which has no option for it.
-    with patch.object(ray._private.worker, "print_to_stdstream", write):
-        yield
+    os.write(2, "".join(f"{line}\n" for line in data["lines"]).encode())
 
 
 def _keep_logs(out: str) -> None:

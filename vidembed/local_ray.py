@@ -70,10 +70,10 @@ def _few_processes() -> Iterator[None]:
     """
     with ExitStack() as stack:
         for name in ("start_log_monitor", "start_monitor", "start_api_server"):
-            _replace(stack, ray._private.node.Node, name, lambda *_, **__: None)
+            replace(stack, ray._private.node.Node, name, lambda *_, **__: None)
         # It would import the dashboard's libraries into the driver to see whether they are there;
         # vidembed depends on them.
-        _replace(stack, ray._private.utils, "get_dashboard_dependency_error", lambda: None)
+        replace(stack, ray._private.utils, "get_dashboard_dependency_error", lambda: None)
         yield
 
 
@@ -82,16 +82,17 @@ def _without_actors() -> Iterator[None]:
     """Ray Data's own actors live in the driver, which alone calls them."""
     with ExitStack() as stack:
         statistics = _once(lambda: _Here(stats._StatsActor.__ray_metadata__.modified_class()))
-        _replace(stack, stats, "get_or_create_stats_actor", statistics)
+        replace(stack, stats, "get_or_create_stats_actor", statistics)
         arbiter = _once(lambda: _Here(_coordinator(stack)))
-        _replace(stack, coordinator, "get_or_create_autoscaling_coordinator", arbiter)
+        replace(stack, coordinator, "get_or_create_autoscaling_coordinator", arbiter)
         tracker = _ActorLocations(ray.get_runtime_context().get_node_id())
         for module in (actor_pool_map_operator, cached_ray_internals):
-            _replace(stack, module, "get_or_create_actor_location_tracker", lambda: tracker)
+            replace(stack, module, "get_or_create_actor_location_tracker", lambda: tracker)
         yield
 
 
-def _replace(stack: ExitStack, owner: Any, name: str, new: Callable[..., Any]) -> None:
+def replace(stack: ExitStack, owner: Any, name: str, new: Callable[..., Any]) -> None:
+    """Until `stack` closes, what is private to Ray and called `name`, where this version has it."""
     if hasattr(owner, name):
         stack.enter_context(patch.object(owner, name, new))
 

@@ -174,7 +174,7 @@ def _from_moov(video: Opened, limits: Limits, *, thorough: bool) -> _Packets | N
 
 
 def _seen(video: Opened, samples: mp4.Samples) -> tuple[NDArray[np.bool_] | None, bool]:
-    """`lone` and `entered` of _Packets, from the bytes of each sample."""
+    """`lone` and `entered` of _Packets, from the bytes of each sample. Raises ClipError."""
     look = references.judge(_codec(video.stream), video.stream.codec_context.extradata)
     if look is None:
         return None, True
@@ -183,6 +183,8 @@ def _seen(video: Opened, samples: mp4.Samples) -> tuple[NDArray[np.bool_] | None
     places = zip(samples.size.tolist(), samples.offset.tolist(), samples.sync.tolist(), strict=True)
     for at, (size, offset, is_keyframe) in enumerate(places):
         data = memoryview(os.pread(descriptor, size, offset))
+        if len(data) < size:
+            raise _cut(video.path, at, len(lone))
         lone[at] = look.unreferenced(data)
         entered = entered and (not is_keyframe or look.is_entered(data))
     return lone, entered
