@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +29,7 @@ from vidembed.store.projection import Projection, collection_spec
 from vidembed.store.target import Target
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from vidembed.store.run import Run
 
 pytestmark = [pytest.mark.milvus]
 
@@ -162,6 +166,69 @@ def test_write_tasks_send_their_parts_themselves_at_the_same_time(milvus, tmp_pa
     assert each.catch_up() == 10
     assert (each.count(), each.rows, each.reconcile().missing) == (40, 40, 0)
     each.collection._client.drop_collection("parallel")
+
+
+def parts_of_ten(folder: Path, count: int) -> Run:
+    rows = [good(f"v{k}", V[k % 4]) for k in range(10 * count)]
+    run = write_run(folder, rows[:10])
+    for at in range(10, len(rows), 10):
+        run.commit(vectors(rows[at : at + 10]))
+    return run
+
+
+def test_a_part_that_is_damaged_ends_the_writing_and_what_was_written_is_noted(
+    milvus, tmp_path, opened
+):
+    run = parts_of_ten(tmp_path / "run", 6)
+    each = opened(projection(run, milvus.uri, collection="damaged"))
+    part = Path(run.parts()[2])
+    whole = part.read_bytes()
+    part.write_bytes(whole[:100])
+    with pytest.raises(RunError, match=part.name):
+        each.catch_up()
+    assert each.count() >= each.rows >= 0
+    assert str(part) in each.lacking()
+    part.write_bytes(whole)
+    each.catch_up()
+    assert (each.lacking(), each.rows, each.count()) == ([], 60, 60)
+    assert each.reconcile().missing == 0
+    each.collection._client.drop_collection("damaged")
+
+
+_SEND = """
+import sys
+from vidembed.store.projection import Projection
+from vidembed.store.run import Run
+
+projection = Projection(Run.open(sys.argv[1]), sys.argv[2], "interrupted")
+projection.collection.patient(300.0)
+projection.collection.fields()
+print("ready", flush=True)
+sys.stdin.readline()
+projection.catch_up()
+"""
+
+
+def test_ctrl_c_does_not_wait_for_a_server_that_does_not_answer(milvus, tmp_path, opened):
+    run = parts_of_ten(tmp_path / "run", 4)
+    each = opened(projection(run, milvus.uri, collection="interrupted"))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", _SEND, run.uri, milvus.uri], **pipes)
+    assert process.stdout.readline() == b"ready\n"
+    with milvus.paused():
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(3)
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        said = process.communicate(timeout=60)[1].decode()
+        seconds = time.monotonic() - began
+    assert "KeyboardInterrupt" in said
+    assert seconds < 10
+    each.catch_up()
+    assert (each.lacking(), each.count()) == ([], 40)
+    each.collection._client.drop_collection("interrupted")
 
 
 def test_no_secret_is_shown_where_a_target_is_printed(monkeypatch):

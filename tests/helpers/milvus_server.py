@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import time
 import urllib.request
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tests.helpers.ports import free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _PORTS = (
@@ -80,6 +82,17 @@ class MilvusServer:
                 stderr=log,
             )
         self._wait(f"http://127.0.0.1:{metrics}/healthz")
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """For so long it takes calls and answers none."""
+        if self._process is None:
+            raise RuntimeError("not started")
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """With SIGKILL: asked nicely it takes minutes."""

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vidembed import sources
@@ -49,13 +49,13 @@ class MilvusAwayError(RunError):
 @dataclass(slots=True)
 class Asking:
     """Calls to one Milvus. patience_s: how long a call that fails with something that passes by
-    itself (a restart, a rate limit, a memory quota) is tried again.
+    itself (a restart, a rate limit, a memory quota) is tried again; never after `closed`.
     """
 
     uri: str
     client: Any
     patience_s: float = 0.0
-    is_open: bool = True
+    closed: threading.Event = field(default_factory=threading.Event)
 
     def __call__(self, call: Callable[[], _Result]) -> _Result:
         """What `call` returns. Raises MilvusAwayError where it has not passed in time, RunError for
@@ -71,10 +71,10 @@ class Asking:
             except MilvusException as error:
                 if not passing(error):
                     raise RunError(f"Milvus at {self.uri}: {reason(error)}") from error
-                if time.monotonic() + wait > deadline:
+                if self.closed.is_set() or time.monotonic() + wait > deadline:
                     raise MilvusAwayError(f"Milvus at {self.uri}: {reason(error)}") from error
             # Shortened at random: workers that were turned away together do not return together.
-            time.sleep(wait * random.uniform(0.5, 1.0))
+            self.closed.wait(wait * random.uniform(0.5, 1.0))
             wait = min(2 * wait, 5.0)
 
     def alter(self, collection: str, properties: dict[str, str], **options: Any) -> None:
@@ -134,6 +134,8 @@ def connect(uri: str) -> Asking:
         uri = sources.absolute(uri)
         os.makedirs(os.path.dirname(uri), exist_ok=True)
     else:
+        # Shared ones stay open, with the calls that are under way, when a client is closed.
+        options["dedicated"] = True
         if token := os.environ.get("MILVUS_TOKEN"):
             options["token"] = token
         options |= _certificates()
@@ -165,9 +167,9 @@ def disconnect(asking: Asking) -> None:
     """Close one connection. After the last one of this process, Milvus Lite gives its folder free
     for other processes.
     """
-    if not asking.is_open:
+    if asking.closed.is_set():
         return
-    asking.is_open = False
+    asking.closed.set()
     asking.client.close()
     if not is_lite(asking.uri):
         return

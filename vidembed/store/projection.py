@@ -7,6 +7,7 @@ known what a collection holds.
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from vidembed.config import CollectionOptions
     from vidembed.store.run import Run
+
+# While a server takes one part, the next is read and packed: it would wait for us otherwise.
+_AT_ONCE = 2
 
 
 def collection_spec(
@@ -132,8 +136,25 @@ class Projection:
         return [part for part in self._run.parts() if stem(part) not in self._held]
 
     def catch_up(self) -> int:
-        """Write every part that is not noted yet; returns the rows sent."""
-        return sum(self.send(part) for part in self.lacking())
+        """Write every part that is not noted yet; returns the rows sent.
+
+        Into a server two parts at once, which is harmless: no key is in two of them. The first that
+        fails is the error, and those that had not begun are left.
+        """
+        parts = self.lacking()
+        if self.collection.is_lite:
+            return sum(self.send(part) for part in parts)
+        pool = ThreadPoolExecutor(_AT_ONCE, "vidembed-projection")
+        try:
+            sent = [pool.submit(self.send, part) for part in parts]
+            return sum(each.result() for each in as_completed(sent))
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                # Interrupted: a call that waits for a server would keep the process from ending.
+                self.close()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def send(self, part: str) -> int:
         """Write one part and note it; returns its rows."""
