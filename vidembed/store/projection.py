@@ -148,10 +148,9 @@ class Projection:
         try:
             sent = [pool.submit(self.send, part) for part in parts]
             return sum(each.result() for each in as_completed(sent))
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                # Interrupted: a call that waits for a server would keep the process from ending.
-                self.close()
+        except (KeyboardInterrupt, SystemExit):
+            # A call that waits for a server would keep the process from ending.
+            self.close()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
