@@ -99,6 +99,25 @@ def test_a_search_returns_the_nearest_first_with_all_its_fields(collection):
     assert {k: first[0][k] for k in expected} == expected
 
 
+def test_a_collection_whose_maker_was_killed_before_its_index_was_there_gets_it(
+    uri, opened, monkeypatch
+):
+    first = opened(Collection(uri, "videos"))
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(first._client, "create_index", killed)
+    with pytest.raises(KeyboardInterrupt):
+        first.ensure(SPEC)
+    first.close()
+    found = opened(Collection(uri, "videos"))
+    found.ensure(SPEC)
+    found.upsert(embeddings(ROWS))
+    assert (found.count(), found.search(V[1:2], 1)[0][0]["id"]) == (3, "b")
+    assert found.index_facts().kind == "FLAT"
+
+
 def test_metadata_of_any_type_goes_into_the_dynamic_field(collection):
     import datetime
 

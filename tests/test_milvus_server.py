@@ -126,6 +126,47 @@ def test_metadata_columns_may_be_fields_that_split_and_index_a_collection(collec
     assert (hit["caption"], hit["views"]) == ("this is a", 5)
 
 
+@pytest.mark.parametrize("rows_first", [False, True])
+@pytest.mark.parametrize("calls", [0, 1, 2])
+def test_a_collection_whose_maker_was_killed_before_its_indexes_were_there_gets_them(
+    calls, rows_first, milvus, opened, monkeypatch
+):
+    wanted = replace(
+        SPEC,
+        name=f"killed_{calls}_{rows_first}".lower(),
+        index="HNSW",
+        columns={"views": "INT64"},
+        scalar_index=("views",),
+    )
+    first = opened(Collection(milvus.uri, wanted.name))
+    made = []
+
+    def dies_after(*index, **how):
+        if len(made) == calls:
+            raise KeyboardInterrupt
+        made.append(create_index(*index, **how))
+
+    create_index = first._client.create_index
+    monkeypatch.setattr(first._client, "create_index", dies_after)
+    if calls == 2:
+        monkeypatch.setattr(first._client, "load_collection", dies_after)
+    with pytest.raises(KeyboardInterrupt):
+        first.ensure(wanted)
+    found = opened(Collection(milvus.uri, wanted.name))
+    try:
+        table = embeddings(ROWS).append_column("views", pa.array([5, 6, 7]))
+        if rows_first:
+            found.upsert(table)
+        found.ensure(wanted)
+        found.upsert(table)
+        assert found._client.describe_index(wanted.name, "embedding")["index_type"] == "HNSW"
+        assert "views" in found._client.list_indexes(wanted.name)
+        assert (found.count(), found.search(V[1:2], 1)[0][0]["id"]) == (3, "b")
+        found.ensure(wanted)
+    finally:
+        found.drop()
+
+
 def test_a_missing_text_is_empty_and_a_missing_number_is_an_error_that_names_the_row(collection):
     made = collection(columns={"caption": "VARCHAR"})
     made.upsert(embeddings([good("a", V[0]) | {"caption": None}]))

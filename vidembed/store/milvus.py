@@ -139,7 +139,7 @@ class Collection:
         return made
 
     def ensure(self, spec: CollectionSpec) -> None:
-        """Make the collection, or check that it is the one that `spec` describes.
+        """Make the collection, or check that it is the one that `spec` describes, and whole.
 
         Raises RunMismatchError where it holds vectors of another encoder or metric.
         """
@@ -172,6 +172,7 @@ class Collection:
                 f"for --partition-key and --scalar-index are made with a collection; name another "
                 f"--collection"
             )
+        self._complete(spec)
 
     def _check_half_precision(self) -> None:
         if self.is_lite:
@@ -201,15 +202,6 @@ class Collection:
         layout = self._client.create_schema(auto_id=False, enable_dynamic_field=True)
         for name, kind, params in fields_of(spec):
             layout.add_field(name, kind, **params)
-        index = self._client.prepare_index_params()
-        index.add_index(
-            "embedding",
-            index_type=spec.index,
-            metric_type=spec.metric,
-            params=_INDEX_PARAMS.get(spec.index, {}) | spec.index_params,
-        )
-        for name in spec.scalar_index:
-            index.add_index(name)
         properties = {
             _PROPERTY + "encoder": spec.encoder,
             _PROPERTY + "weights": spec.weights,
@@ -223,11 +215,30 @@ class Collection:
             lambda: self._client.create_collection(
                 spec.name,
                 schema=layout,
-                index_params=index,
                 properties=properties,
                 consistency_level="Strong",
             ),
         )
+        self._complete(spec)
+
+    def _complete(self, spec: CollectionSpec) -> None:
+        """Make the indexes that are not there. Collection and indexes are calls of their own, and
+        whoever made the one may have been killed before the other.
+        """
+        absent = [
+            name
+            for name in ("embedding", *spec.scalar_index)
+            if not self._ask(partial(self._client.list_indexes, spec.name, name, **self._call))
+        ]
+        if not absent:
+            return
+        for name in absent:
+            index = self._client.prepare_index_params()
+            index.add_index(name, **(_vector_index(spec) if name == "embedding" else {}))
+            # Rows that are there already are indexed in the server's time.
+            build = partial(self._client.create_index, spec.name, index, sync=False, **self._call)
+            self._ask(build)
+        self.load()
 
     def drop(self) -> None:
         """Delete the collection, with all rows of whoever wrote them."""
@@ -366,3 +377,8 @@ class Collection:
         """Of the vectors."""
         fields = {each["name"]: each for each in self._described()["fields"]}
         return int(fields["embedding"]["params"]["dim"])
+
+
+def _vector_index(spec: CollectionSpec) -> dict[str, Any]:
+    params = _INDEX_PARAMS.get(spec.index, {}) | spec.index_params
+    return {"index_type": spec.index, "metric_type": spec.metric, "params": params}
