@@ -38,10 +38,23 @@ def connected(address: str | None, out: str) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="vidembed-") as folder:
         log = os.path.join(folder, "driver.log")
         try:
-            with native_stderr_to(log), _session(address, out):
+            with native_stderr_to(log), _session(address, out), _causes_logged():
                 yield
         finally:
             _keep(out, Path(log))
+
+
+@contextmanager
+def _causes_logged() -> Iterator[None]:
+    """A job's failure is one line; what a worker said of it, with its traceback, is in the log.
+    Ray tells of it too, but not before a session that ends at once.
+    """
+    try:
+        yield
+    except RunError as error:
+        if isinstance(error.__cause__, ray.exceptions.RayError):
+            os.write(2, f"{error.__cause__}\n".encode())
+        raise
 
 
 @contextmanager
