@@ -69,6 +69,10 @@ class Drill:
         return self.folder / "run"
 
     @property
+    def _go(self) -> Path:
+        return self.folder / "go"
+
+    @property
     def report(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.out / "report.json").read_text())
         return found
@@ -109,7 +113,9 @@ class Drill:
         return self
 
     def _disturb(self, cluster: RayCluster, job: Family, log: Path) -> None:
-        """Kill and add once every node works, and watch until it is over."""
+        """Kill and add once every node works, and watch until it is over. Encoders go on when the
+        node that came encodes too: a slow machine has one no sooner than the work would be over.
+        """
         deadline = time.monotonic() + _RUN_S
         while job.process.poll() is None:
             assert time.monotonic() < deadline, f"it stands still: {job.said()}"
@@ -127,6 +133,8 @@ class Drill:
                 self.killed_work = {w.item for w in self._read(log) if w.node == victim}
                 self.done_before = sum(w.stage == "decode" for w in work)
                 cluster.add()
+            if ADDED in counted(self._read(log), "encode"):
+                self._go.touch()
             time.sleep(0.2)
 
     def _place(self, cluster: RayCluster, log: Path) -> None:
@@ -165,6 +173,7 @@ class Drill:
             "DRILL_ENCODE_S": str(self.encode_s),
             "DRILL_LOAD_S": str(self.load_s),
             "DRILL_WORK_LOG": str(log),
+            "DRILL_GO": str(self._go),
         }
 
 
