@@ -3,8 +3,9 @@
     python benchmarks/bench.py [--full] [--only PART ...] [--videos FOLDER] [--out FOLDER]
 
 Each part is a command of its own, which writes its own dated JSON and Markdown into --out. The
-short form takes some minutes and tells whether all is in order; what is published comes from
---full, on a machine that does nothing else. A part that fails is said to have failed, and the
+short form takes some minutes and tells whether all is in order: few clips, one round, and no tool
+that needs an environment of its own but the decoders. What is published comes from --full, on a
+machine that does nothing else. A part that fails is said to have failed, and the
 others go on; the exit code is then 1.
 """
 
@@ -48,14 +49,22 @@ class Part:
 
 PARTS = (
     Part(name="startup"),
-    Part(name="decode", videos="--videos"),
+    Part(name="decode", short=("--short", "--repeats", "1"), videos="--videos"),
     Part(
         name="encoders",
         short=("--device", "cpu", "--short", "--only", "clip4clip"),
     ),
     Part(name="overhead"),
-    Part(name="peers", videos="--videos"),
-    Part(name="milvus"),
+    Part(
+        name="peers",
+        # Those that need no environments of their own, which take minutes and gigabytes to make.
+        short=(
+            *("--short", "--no-bad", "--null-clips", "160"),
+            *("--only", "uniform", "fast", "plain", "ray"),
+        ),
+        videos="--videos",
+    ),
+    Part(name="milvus", short=("--short", "--repeats", "1")),
     Part(name="search"),
     Part(
         name="scale",
@@ -71,6 +80,7 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     begin, load = time.monotonic(), os.getloadavg()[0]
     found: list[Found] = []
+    minutes: dict[str, float] = {}
     failed: dict[str, str] = {}
     for part in PARTS:
         if options.only and part.name not in options.only:
@@ -78,6 +88,7 @@ def main() -> int:
         print(f"== {part.name}", flush=True)
         since = time.time()
         code = _run(part, options)
+        minutes[part.name] = round((time.time() - since) / 60, 1)
         if code:
             failed[part.name] = f"ended with {code}"
             continue
@@ -91,6 +102,7 @@ def main() -> int:
         "cores": len(os.sched_getaffinity(0)),
         "load": f"{load:.1f}",
         "minutes": round((time.monotonic() - begin) / 60, 1),
+        "minutes_by_part": minutes,
         "form": "full" if options.full else "short",
         "note": options.note,
     }

@@ -183,7 +183,9 @@ def markdown(about: dict[str, Any], found: list[Found], failed: dict[str, str]) 
             f"start {about['load']}; {about['minutes']:g} minutes.{form} {about['note']}"
         ).rstrip(),
         "",
-        "Ratios of things run in turn on one machine; the files have the rest.",
+        "Ratios of things run in turn on one machine; the files have the rest. Minutes: "
+        + ", ".join(f"{part} {took:g}" for part, took in about["minutes_by_part"].items())
+        + ".",
         "",
         "| what | value | aim | met | file |",
         "| --- | ---: | --- | --- | --- |",
