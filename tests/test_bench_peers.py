@@ -111,6 +111,19 @@ def test_the_flow_costs_what_the_job_takes_beyond_the_bare_loops():
     assert [line.verdict for line in lines] == ["no", "no" if overhead._cores() > 1 else "yes"]
 
 
+def test_the_short_form_judges_nothing_and_says_how_long_each_part_took():
+    found = summing.Found(what="cheaper", value=1.0, least=1.2, file="x")
+    about = {
+        "date": "2026-11-23", "commit": "c", "cpu": "a CPU", "cores": 2, "load": "0.1",
+        "minutes": 3.5, "minutes_by_part": {"peers": 3.0, "search": 0.5}, "note": "",
+    }  # fmt: skip
+    full = summing.markdown(about | {"form": "full"}, [found], {})
+    assert "| cheaper | 1 | at least 1.2 | no | x |" in full
+    short = summing.markdown(about | {"form": "short"}, [found], {})
+    assert "| cheaper | 1 | at least 1.2 |  | x |" in short
+    assert "Minutes: peers 3, search 0.5." in short
+
+
 def test_all_that_run_embed_the_same_clips_alone_and_among_bad_ones(tmp_path):
     clips = tmp_path / "clips"
     clips.mkdir()
