@@ -46,6 +46,7 @@ def scenario(trial: Trial, times: int, seed: int, milvus: str) -> None:
             alive = family.process.poll() is None and family.kill(family.process.pid)
             after = time.monotonic() - began
             family.process.wait()
+            assert alive or family.process.returncode == 0, family.said()
             fate = f"killed {wait:.2f} s after {moment} began" if alive else "had ended"
             trial.say(f"{number}: {fate}, {after:.1f} s after its start; {_state(out)}")
         with trial.embed(out, "--milvus", milvus, "--collection", "driver") as last:
