@@ -25,13 +25,21 @@ class Double:
 
 
 def lines_below(pid):
-    # The command lines of all processes that this one has started.
+    # The command lines of all processes that this one has started. A thread or a process that
+    # ends meanwhile is none.
     found = []
     for child in Path(f"/proc/{pid}/task").glob("*/children"):
-        for each in child.read_text().split():
-            line = Path(f"/proc/{each}/cmdline").read_text().replace(chr(0), " ")
+        for each in read(child).split():
+            line = read(Path(f"/proc/{each}/cmdline")).replace(chr(0), " ")
             found += [line, *lines_below(each)]
     return found
+
+
+def read(path):
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 before = ray._private.node.Node.start_monitor, stats.get_or_create_stats_actor
