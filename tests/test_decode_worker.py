@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.children import children
 from tests.helpers.videos import frame_numbers, write_video
 from vidembed.clips import ClipSpec, Resize, Sampling, Segmentation
 from vidembed.decode.limits import Limits
@@ -65,16 +65,6 @@ def make_worker():
     yield make
     for worker in workers:
         worker.close()
-
-
-def children() -> set[int]:
-    """Living and dead-but-unreaped child processes of this one."""
-    found = set()
-    for task in Path("/proc/self/task").iterdir():
-        # A thread may end while we look.
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            found |= {int(pid) for pid in (task / "children").read_text().split()}
-    return found
 
 
 def gone(pid: int, within_s: float = 5.0) -> bool:

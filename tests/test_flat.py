@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.children import children
 from tests.helpers.videos import flip_bytes, write_video
 from vidembed.clips import ClipSpec, Resize, Sampling, Segmentation
 from vidembed.decode.limits import Limits
@@ -54,11 +55,6 @@ def resident_mib(pid: int) -> float:
 
 def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
-def children() -> set[int]:
-    tasks = Path("/proc/self/task").iterdir()
-    return {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
 
 
 @pytest.fixture
