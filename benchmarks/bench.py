@@ -5,8 +5,8 @@
 Each part is a command of its own, which writes its own dated JSON and Markdown into --out. The
 short form takes some minutes and tells whether all is in order: few clips, one round, and no tool
 that needs an environment of its own but the decoders. What is published comes from --full, on a
-machine that does nothing else. A part that fails is said to have failed, and the
-others go on; the exit code is then 1.
+machine that does nothing else. A part that fails is said to have failed, and the others go on; the
+exit code is then 1.
 """
 
 from __future__ import annotations
@@ -138,8 +138,10 @@ def _options() -> argparse.Namespace:
 
 
 def _write(out: Path, about: dict[str, Any], found: list[Found], failed: dict[str, str]) -> None:
-    target = out / f"bench-{about['date']}{'' if about['form'] == 'full' else '-short'}"
-    record = {**about, "failed": failed, "results": [each.plain() for each in found]}
+    full = about["form"] == "full"
+    target = out / f"bench-{about['date']}{'' if full else '-short'}"
+    results = [each.plain(judged=full) for each in found]
+    record = {**about, "failed": failed, "results": results}
     target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     text = summing.markdown(about, found, failed)
     target.with_suffix(".md").write_text(text)

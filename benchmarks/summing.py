@@ -36,8 +36,8 @@ class Found:
             return f"at least {self.least:g}"
         return f"at most {self.most:g}" if self.most is not None else ""
 
-    def plain(self) -> dict[str, Any]:
-        return asdict(self) | {"met": self.verdict}
+    def plain(self, *, judged: bool) -> dict[str, Any]:
+        return asdict(self) | ({"met": self.verdict} if judged else {})
 
 
 def summary(part: str, file: str, record: dict[str, Any]) -> list[Found]:

@@ -122,6 +122,8 @@ def test_the_short_form_judges_nothing_and_says_how_long_each_part_took():
     short = summing.markdown(about | {"form": "short"}, [found], {})
     assert "| cheaper | 1 | at least 1.2 |  | x |" in short
     assert "Minutes: peers 3, search 0.5." in short
+    assert found.plain(judged=True)["met"] == "no"
+    assert "met" not in found.plain(judged=False)
 
 
 def test_all_that_run_embed_the_same_clips_alone_and_among_bad_ones(tmp_path):
