@@ -11,11 +11,9 @@ import pytest
 from tests.helpers.mixed_cluster import ADDED, CPU_NODES, GPU_NODES, HEAD, Drill, counted
 from vidembed.amounts import ActorRange
 from vidembed.config import EmbedConfig
-from vidembed.pipeline.object_store import Gathered, NodeStore, Portions, StoreUse
+from vidembed.pipeline.object_store import Gathered, NodeStore, Portions, Stores, StoreUse
 from vidembed.pipeline.pools import allocate
 from vidembed.store.run import Run
-
-MB = 1_000_000
 
 
 def options(**given) -> EmbedConfig:
@@ -30,7 +28,7 @@ def drill(tmp_path_factory) -> Drill:
     One that decodes is killed while all work, and another with a GPU comes.
     """
     found = Drill(folder=tmp_path_factory.mktemp("mixed")).run(
-        "--gpus-per-actor", "0.5", "--decode-actors", "1:5",
+        "--gpus-per-actor", "0.5", "--decode-actors", "3:5",
         "--cluster-cpus", "9", "--cluster-gpus", "3",
     )  # fmt: skip
     assert found.exit_code == 0, found.said
@@ -71,11 +69,11 @@ def test_a_killed_node_costs_what_it_was_doing_and_no_more(drill):
 
 @pytest.mark.ray
 def test_frames_stay_in_memory_that_holds_a_part_of_them_while_encoders_load_and_are_slow(drill):
-    store = drill.report["object_store"]
-    assert drill.frame_bytes > store["limit_bytes"]
-    assert 0 < store["peak_bytes"] < store["limit_bytes"]
-    assert 0 < store["fullest_share"] < 1
-    assert store["spilled_bytes"] == 0
+    use = drill.report["object_store"]
+    assert drill.frame_bytes > use["limit_bytes"]
+    assert 0 < use["peak_bytes"] < use["limit_bytes"]
+    assert 0 < use["fullest_share"] < 1
+    assert use["spilled_bytes"] == 0
     assert "object store" in drill.said
     assert "Ray's object store held at most" in (drill.out / "report.html").read_text()
 
@@ -103,20 +101,46 @@ def test_two_gpus_shared_by_halves_hold_four_encoders_from_the_start():
     assert grows.encode == ActorRange(1, 4)
 
 
+def store(megabytes: int, cpus: float = 8.0, gpus: float = 0.0) -> dict[str, float]:
+    return {"CPU": cpus, "GPU": gpus, "object_store_memory": megabytes * 1e6}
+
+
 def test_what_is_handed_over_at_once_fits_the_smallest_store():
-    head = {"CPU": 0.0, "object_store_memory": 75.0 * MB}
-    decoding = {"CPU": 16.0, "object_store_memory": 19_000.0 * MB}
-    encoding = {"CPU": 2.0, "object_store_memory": 160.0 * MB}
-    assert Portions.of([decoding]) == Portions(64 << 20, 256 << 20, 0.4) == Portions()
-    assert Portions.of([head, encoding]) == Portions(5 * MB, 20 * MB, round(0.4 * 160 / 235, 4))
-    assert Portions.of([head]) == Portions()
+    head, decoding, encoding = store(75, cpus=0), store(19_000, cpus=16), store(160, cpus=2, gpus=1)
+    assert Stores([decoding]).portions(1, 16, 1.0) == Portions(64 << 20, 256 << 20) == Portions()
+    assert Stores([head, encoding]).portions(1, 2, 1.0) == Portions(5_000_000, 20_000_000)
+    assert Stores([head]).portions(1, 1, 1.0) == Portions()
 
 
-def test_what_waits_for_an_encoder_has_room_in_the_nodes_that_decode():
-    decoding = {"CPU": 8.0, "object_store_memory": 4000.0 * MB}
-    encoding = {"CPU": 8.0, "GPU": 1.0, "object_store_memory": 4000.0 * MB}
-    assert Portions.of([decoding, *[encoding] * 9]).store_share == 0.04
-    assert Portions.of([encoding] * 10).store_share == 0.4
+def test_of_what_waits_each_encoder_gets_its_three_batches():
+    stores = Stores([store(1500), *[store(4000, gpus=1)] * 4])
+    assert stores.portions(1, 8, 1.0).batch_bytes == 187_500_000
+    assert stores.portions(4, 8, 1.0).batch_bytes == 50_000_000
+    share = stores.waiting_share(8, 1.0)
+    assert share * 17_500e6 == pytest.approx(3 * 4 * 50_000_000, rel=1e-4)
+
+
+class TestWhatWaitsForAnEncoder:
+    def test_has_room_in_the_nodes_that_decode(self):
+        decoding, encoding, head = store(4000), store(4000, gpus=1), store(4000, cpus=0)
+        assert Stores([decoding]).waiting_share(8, 1.0) == 0.4
+        assert Stores([decoding, head]).waiting_share(8, 1.0) == 0.2
+        assert Stores([decoding, *[encoding] * 9]).waiting_share(8, 1.0) == 0.04
+        assert Stores([encoding] * 10).waiting_share(80, 1.0) == 0.4
+        assert Stores([head]).waiting_share(8, 1.0) == 0.4
+
+    @pytest.mark.parametrize(
+        ("decoders", "cpus", "nodes"),
+        [(1, 1.0, 1), (8, 1.0, 1), (9, 1.0, 2), (9, 0.5, 1), (80, 1.0, 10), (99, 1.0, 10)],
+    )
+    def test_has_room_in_those_few_that_all_decoders_may_be_on(self, decoders, cpus, nodes):
+        share = Stores([store(4000)] * 10).waiting_share(decoders, cpus)
+        assert share == pytest.approx(0.4 * nodes / 10)
+
+    def test_has_room_in_the_smallest_of_them(self):
+        stores = Stores([store(4000), store(1000)])
+        assert stores.waiting_share(8, 1.0) == pytest.approx(0.4 * 1 / 5)
+        assert stores.waiting_share(9, 1.0) == pytest.approx(0.4)
 
 
 def test_what_was_spilled_before_a_job_or_by_a_node_that_has_gone_is_told_apart():

@@ -48,9 +48,9 @@ class Drill:
     """
 
     folder: Path
-    videos: int = 12
+    videos: int = 48
     frames: int = 24
-    segment_s: float = 0.0625
+    segment_s: float = 0.25
     frames_per_clip: int = 24
     store_megabytes: int = 80
     encode_s: float = 0.15

@@ -23,7 +23,7 @@ from vidembed.manifest import Columns, Manifest, open_manifest
 from vidembed.pipeline import journal, monitor, summary
 from vidembed.pipeline.follow import Follower, following
 from vidembed.pipeline.lanes import Lane, choose, opened
-from vidembed.pipeline.object_store import Portions, StoreUse, StoreWatch
+from vidembed.pipeline.object_store import Stores, StoreUse, StoreWatch
 from vidembed.pipeline.pending import Pending
 from vidembed.pipeline.pools import check_growing, share_out
 from vidembed.pipeline.portioning import (
@@ -237,12 +237,14 @@ class _Flow:
         targets: Mapping[str, Target],
     ) -> None:
         self._pools, self._access = share_out(config, len(lanes)), access
-        portions = Portions.here()
-        self._portions = portions
+        self._decoders = first_decoders(pending, self._pools)
+        encoders = len(lanes) * self._pools.encode.most
+        portions = Stores.here().portions(encoders, self._decoders, self._pools.decode_cpus)
+        self._table_bytes = portions.table_bytes
         self._batch = batch_rows(config.batch_size, [lane.spec.clip for lane in lanes], portions)
         specs = {lane.label: lane.spec for lane in lanes}
         self._decode = replace(
-            decode_settings(config, specs, metadata, access), table_bytes=portions.table_bytes
+            decode_settings(config, specs, metadata, access), table_bytes=self._table_bytes
         )
         self._encode = [
             replace(settings, batch=self._batch)
@@ -250,7 +252,6 @@ class _Flow:
         ]
         self._tally = tally
         self._block = rows_per_block(pending, self._pools)
-        self._decoders = first_decoders(pending, self._pools)
         rows = rows_per_part(pending, [lane.spec.dim for lane in lanes])
         runs = {lane.label: lane.run for lane in lanes}
         self._sink = RunSink(runs, rows, self._tally, targets)
@@ -261,13 +262,14 @@ class _Flow:
         """decode -> encode, for one encoder after the other -> write, for one window's rows."""
         decode, encode = self._pools.decode, self._pools.encode
         most = most_decoders(window, self._access, decode)
+        first = min(most, self._decoders)
         try:
             # Cut here and not with repartition, which turns Ray's no-progress guard off; and not
             # from_arrow, which runs one task a block only to count its rows.
             rows = from_blocks(list(blocks(window, self._block)))
             # Else Ray Data would gather a stage's tables into blocks of 128 MB.
-            rows.context.target_max_block_size = self._portions.table_bytes
-            share = self._portions.store_share
+            rows.context.target_max_block_size = self._table_bytes
+            share = Stores.here().waiting_share(first, self._pools.decode_cpus)
             rows.context.override_object_store_memory_limit_fraction = share
             clips = rows.map_batches(
                 stages.decode,
@@ -276,7 +278,7 @@ class _Flow:
                 batch_format="pyarrow",
                 num_cpus=self._pools.decode_cpus,
                 compute=ray.data.ActorPoolStrategy(
-                    min_size=decode.least, max_size=most, initial_size=min(most, self._decoders)
+                    min_size=decode.least, max_size=most, initial_size=first
                 ),
                 # Ray Data's own choice deals actors out to all nodes in turn. This one takes those
                 # without a GPU first, and others only when they are full.

@@ -29,39 +29,62 @@ _WAITING = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Portions:
-    """Bytes of frames that are handed over at once: a table of a decoder, a batch of an encoder.
-
-    store_share: of all stores of the cluster, what may wait for the next stage. Ray Data holds a
-    stage back by the sum over all nodes of what has been handed over. What each actor is about to
-    hand over is not in the sum, nor that some nodes hold nothing and others all of it.
-    """
+    """Bytes of frames that are handed over at once: a table of a decoder, a batch of an encoder."""
 
     table_bytes: int = _MOST_TABLE_BYTES
     batch_bytes: int = _MOST_BATCH_BYTES
-    store_share: float = _WAITING
+
+
+class Stores:
+    """The object stores of a cluster's nodes. nodes: Ray's resources of each, by name: CPU, GPU,
+    bytes of object_store_memory.
+    """
+
+    def __init__(self, nodes: Iterable[Mapping[str, float]]) -> None:
+        self._all = [node for node in nodes if node.get("object_store_memory")]
+        # Without a CPU a node holds nothing.
+        self._working = [node for node in self._all if node.get("CPU")]
 
     @classmethod
-    def of(cls, nodes: Iterable[Mapping[str, float]]) -> Portions:
-        """What fits into the smallest store. nodes: the resources of each; those without a CPU
-        hold nothing, and decoders are with GPUs only where no other node is.
-        """
-        stores = [node for node in nodes if node.get("object_store_memory")]
-        working = [node for node in stores if node.get("CPU")]
-        if not working:
-            return cls()
-        least = min(node["object_store_memory"] for node in working)
-        share = min(node["object_store_memory"] / max(1.0, node["CPU"]) for node in working)
-        decoding = [node for node in working if not node.get("GPU")] or working
-        return cls(
+    def here(cls) -> Self:
+        """Of the cluster that this process has joined, as it is now."""
+        return cls(node["Resources"] for node in ray.nodes() if node["Alive"])
+
+    def portions(self, encoders: int, decoders: int, decode_cpus: float) -> Portions:
+        """What fits into the smallest store, and of batches what leaves each encoder its three."""
+        if not self._working:
+            return Portions()
+        share = min(node["object_store_memory"] / max(1.0, node["CPU"]) for node in self._working)
+        batches = self._decoding_bytes(decoders, decode_cpus) * _WAITING / (3 * encoders)
+        least = min(node["object_store_memory"] for node in self._working) / _BATCHES
+        return Portions(
             min(_MOST_TABLE_BYTES, int(share / _TABLES)),
-            min(_MOST_BATCH_BYTES, int(least / _BATCHES)),
-            round(_WAITING * _bytes(decoding) / _bytes(stores), 4),
+            min(_MOST_BATCH_BYTES, int(least), int(batches)),
         )
 
-    @classmethod
-    def here(cls) -> Portions:
-        """Of the cluster that this process has joined, as it is now."""
-        return cls.of(node["Resources"] for node in ray.nodes() if node["Alive"])
+    def waiting_share(self, decoders: int, decode_cpus: float) -> float:
+        """Of all stores of the cluster, what may wait for the next stage, 0 to 1.
+
+        decoders: that are started at once; decode_cpus: what each claims. Ray Data holds a stage
+        back by the sum over all nodes of what has been handed over. What each actor is about to
+        hand over is not in the sum, nor that some nodes hold nothing and others all of it.
+        """
+        if not self._working:
+            return _WAITING
+        return round(_WAITING * self._decoding_bytes(decoders, decode_cpus) / _bytes(self._all), 6)
+
+    def _decoding_bytes(self, decoders: int, decode_cpus: float) -> float:
+        """The smallest stores that so many decoders may have between them: Ray puts actors close
+        together rather than far apart. They are with GPUs only where no other node is.
+        """
+        places, taken = 0, []
+        nodes = [node for node in self._working if not node.get("GPU")] or self._working
+        for node in sorted(nodes, key=lambda node: node["object_store_memory"] / node["CPU"]):
+            here = int(node["CPU"] / decode_cpus + 1e-9)
+            if here and places < decoders:
+                places += here
+                taken.append(node)
+        return _bytes(taken or nodes)
 
 
 def _bytes(nodes: Iterable[Mapping[str, float]]) -> float:
