@@ -12,6 +12,7 @@ import pytest
 
 import vidembed
 from vidembed import cli
+from vidembed.errors import ManifestError
 from vidembed.store.lease import held
 from vidembed.store.milvus import Collection
 from vidembed.store.run import Run
@@ -47,6 +48,9 @@ def test_failures_are_tried_again_and_what_the_manifest_lost_goes_from_the_run_a
     shutil.copy(a, late)
     same = vidembed.embed(str(manifest), **options)
     assert (same.embedded, same.failed) == (3, 1)
+    write(manifest, [b])
+    with pytest.raises(ManifestError, match=r"would take 3 of 4 rows .* whole\?"):
+        vidembed.embed(str(manifest), prune=True, **options)
     write(manifest, [b, c, d, late])
     report = vidembed.embed(str(manifest), retry_failures="NotFound", prune=True, **options)
     run = Run.open(report.out)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from vidembed.config import ActorRange, EmbedConfig, FailureLimit, LoadConfig, SearchConfig
+from vidembed.config import ActorRange, EmbedConfig, Limit, LoadConfig, SearchConfig
 from vidembed.errors import ConfigError
 
 LEAST = {"manifest": "m.csv", "out": "run"}
@@ -30,7 +30,7 @@ def test_text_from_the_command_line_and_values_from_python_mean_the_same():
         "frames": 8,
         "segment_seconds": 4.0,
         "decode_actors": ActorRange(2, 6),
-        "max_failures": FailureLimit(None, 5.0),
+        "max_failures": Limit(None, 5.0),
         "gpus_per_actor": 0.5,
     }
     assert EmbedConfig.make(LEAST | words) == EmbedConfig.make(LEAST | values)
@@ -107,7 +107,7 @@ def test_options_as_plain_values_are_json_and_are_read_back():
     ],
 )
 def test_a_limit_of_failures_is_a_count_or_a_share(limit, failed, total, exceeded):
-    assert FailureLimit.parse(limit).exceeded(failed, total) == exceeded
+    assert Limit.parse(limit).exceeded(failed, total) == exceeded
 
 
 def test_a_range_of_actors_is_written_as_it_is_read():

@@ -11,10 +11,11 @@ from tests.helpers.http import FileServer
 from tests.helpers.runs import bad, good, vectors, write_run
 from vidembed import sources
 from vidembed.access import Access
+from vidembed.amounts import Limit
 from vidembed.config import EmbedConfig
-from vidembed.errors import ConfigError
+from vidembed.errors import ConfigError, ManifestError
 from vidembed.store.done import survey
-from vidembed.store.tidy import Changed, forget_failures, prune, take_out_changed
+from vidembed.store.tidy import Changed, check_prune, forget_failures, prune, take_out_changed
 
 V = [1.0, 0.0, 0.0, 0.0]
 
@@ -62,6 +63,32 @@ def test_all_segments_of_a_video_that_is_gone_go_with_it(tmp_path):
     assert ids(run) == ["b", "b", "b"]
     (removal,) = run.parts("removals")
     assert run.read_part(removal)["id"].to_pylist() == ["a#0", "a#1", "a#2"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "most", "refused"),
+    [
+        ("a b b2 x y", "0", False),
+        ("a b b2 x", "0", True),
+        ("a b b2 x", "1", False),
+        ("a b b2 x", "20%", False),
+        ("a b b2 x", "19%", True),
+        ("a b", "50%", True),
+        ("", "99%", True),
+        ("", "100%", False),
+    ],
+)
+def test_more_than_is_allowed_is_not_taken_out(run, kept, most, refused):
+    if not refused:
+        check_prune(run, manifest(*kept.split()), Limit.parse(most))
+        return
+    with pytest.raises(ManifestError, match=rf"of 5 rows .* allows {most}: is the manifest whole"):
+        check_prune(run, manifest(*kept.split()), Limit.parse(most))
+    assert (ids(run), sorted(ids(run, "failures"))) == (["a", "b", "b2"], ["x", "y"])
+
+
+def test_rows_of_an_empty_run_are_none(tmp_path):
+    check_prune(write_run(tmp_path / "run", []), manifest(), Limit.parse("0"))
 
 
 def test_an_empty_manifest_empties_a_run(run):

@@ -31,15 +31,15 @@ class ActorRange:
 
 
 @dataclass(frozen=True, slots=True)
-class FailureLimit:
-    """How many failed videos a run may have: a count, or a percentage of all."""
+class Limit:
+    """How many of all may be so: a count, or a percentage."""
 
     count: int | None
     percent: float | None
 
     @classmethod
-    def parse(cls, value: object) -> FailureLimit:
-        if isinstance(value, FailureLimit):
+    def parse(cls, value: object) -> Limit:
+        if isinstance(value, Limit):
             return value
         text = str(value).strip()
         try:
@@ -57,11 +57,11 @@ class FailureLimit:
                 f"expected a count or a percentage up to 100%, got {value!r}"
             ) from None
 
-    def exceeded(self, failed: int, total: int) -> bool:
+    def exceeded(self, found: int, total: int) -> bool:
         if self.count is not None:
-            return failed > self.count
+            return found > self.count
         assert self.percent is not None
-        return failed * 100 > self.percent * total
+        return found * 100 > self.percent * total
 
     def __str__(self) -> str:
         return str(self.count) if self.count is not None else f"{self.percent:g}%"

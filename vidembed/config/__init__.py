@@ -4,7 +4,7 @@ A field's name is its flag (`segment_seconds` is `--segment-seconds`), its YAML 
 argument. A secret is never an option: its environment variable is named in the description.
 """
 
-from vidembed.amounts import ActorRange, FailureLimit
+from vidembed.amounts import ActorRange, Limit
 from vidembed.config.base import Config
 from vidembed.config.embed import CompactConfig, EmbedConfig
 from vidembed.config.evaluate import CompareConfig, EvaluateConfig
@@ -26,7 +26,7 @@ __all__ = [
     "EmbedConfig",
     "EncodersConfig",
     "EvaluateConfig",
-    "FailureLimit",
+    "Limit",
     "LoadConfig",
     "MilvusOptions",
     "PlanConfig",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from vidembed.amounts import ActorRange, FailureLimit
+from vidembed.amounts import ActorRange, Limit
 from vidembed.choice import one_or_a_list, one_or_several
 from vidembed.errors import ConfigError
 
@@ -70,7 +70,7 @@ Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed)]
 Names = Annotated[str | tuple[str, ...], BeforeValidator(one_or_several)]
 Paths = Annotated[str | tuple[str, ...] | None, BeforeValidator(one_or_a_list)]
-MostFailures = Annotated[FailureLimit, BeforeValidator(FailureLimit.parse)]
+Most = Annotated[Limit, BeforeValidator(Limit.parse)]
 
 
 def positional(description: str) -> Any:
@@ -99,7 +99,7 @@ class Config(BaseModel):
         """As JSON values, for `run.json` and YAML."""
         return {
             name: str(value)
-            if isinstance(value, ActorRange | FailureLimit)
+            if isinstance(value, ActorRange | Limit)
             else list(value)
             if isinstance(value, tuple)
             else value

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from vidembed import sources
-from vidembed.amounts import FailureLimit
+from vidembed.amounts import Limit
 from vidembed.choice import Choice
 from vidembed.config.base import (
     Actors,
@@ -16,7 +16,7 @@ from vidembed.config.base import (
     Config,
     Device,
     Log,
-    MostFailures,
+    Most,
     Names,
     Paths,
     Progress,
@@ -142,11 +142,14 @@ class EmbedOptions(StageOptions):
     prune: bool = option(
         False, "take out of the run, and of Milvus, what the manifest does not have any more"
     )
+    max_prune: Most = option(
+        Limit(None, 50.0), "N or P%: where --prune would take out more rows, nothing is taken out"
+    )
     redo_changed: bool = option(
         False, "look at every source, and do those again that have changed since they were embedded"
     )
-    max_failures: MostFailures = option(
-        FailureLimit(None, 100.0), "N or P%: with more failed videos the exit code is 3"
+    max_failures: Most = option(
+        Limit(None, 100.0), "N or P%: with more failed videos the exit code is 3"
     )
     ray_address: str | None = option(
         None, "a running Ray cluster [default: RAY_ADDRESS, else one is started here]"

@@ -39,7 +39,7 @@ from vidembed.pipeline.ray_metrics import Job
 from vidembed.pipeline.settings import decode_settings, encode_settings
 from vidembed.store import milvus
 from vidembed.store.done import settled, survey
-from vidembed.store.tidy import forget_failures, prune, take_out_changed
+from vidembed.store.tidy import check_prune, forget_failures, prune, take_out_changed
 from vidembed.write import WRITE_TASK, RunSink, write_here
 
 if TYPE_CHECKING:
@@ -106,6 +106,9 @@ def _embed(
 ) -> dict[str, RunReport]:
     config = call.config
     out = sources.absolute(config.out)
+    if config.prune:
+        for lane in lanes:
+            check_prune(lane.run, manifest.tables(), config.max_prune)
     taken = {lane.label: _tidy(config, manifest, access, lane) for lane in lanes}
     total = min(manifest.rows, config.limit or manifest.rows)
     before = {lane.label: survey(lane.run) for lane in lanes}

@@ -16,20 +16,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidembed import sources
+from vidembed.errors import ManifestError
 from vidembed.hashing import hash_ids
 from vidembed.store.done import contains, ordered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
     from vidembed.access import Access
+    from vidembed.amounts import Limit
     from vidembed.store.run import Run
 
 # Sources looked at in parallel.
 _LOOKS = 32
 ALL = "all"
+KINDS = ("embeddings", "failures")
 
 
 def forget_failures(run: Run, kinds: Iterable[str]) -> int:
@@ -46,12 +49,32 @@ def prune(run: Run, manifest: Iterable[pa.Table]) -> int:
     """Take out the videos that are in none of these tables; returns how many vectors and failures
     those were. Memory is 16 bytes a row of the manifest.
     """
+    known = _known(manifest)
+    return sum(run.keep(kind, known) for kind in KINDS)
+
+
+def check_prune(run: Run, manifest: Iterable[pa.Table], most: Limit) -> None:
+    """Raise ManifestError where `prune` would take out more of the vectors and failures: half a
+    manifest looks like a corpus that has lost the other half.
+    """
+    known = _known(manifest)
+    rows = gone = 0
+    for kind in KINDS:
+        for _, table in run.iterate(["video_id"], kind):
+            rows += len(table)
+            gone += len(table) - (pc.sum(known(table)).as_py() or 0)
+    if most.exceeded(gone, rows):
+        raise ManifestError(
+            f"--prune would take {gone:,} of {rows:,} rows out of {run.uri}, and --max-prune "
+            f"allows {most}: is the manifest whole? Nothing was taken out; if it is, a higher "
+            f"--max-prune does it"
+        )
+
+
+def _known(manifest: Iterable[pa.Table]) -> Callable[[pa.Table], Any]:
+    """Which rows of a part are of the manifest's videos."""
     there = ordered([hash_ids(table["video_id"]) for table in manifest])
-
-    def known(table: pa.Table) -> Any:
-        return pa.array(contains(there, hash_ids(table["video_id"])))
-
-    return run.keep("embeddings", known) + run.keep("failures", known)
+    return lambda table: pa.array(contains(there, hash_ids(table["video_id"])), pa.bool_())
 
 
 @dataclass(frozen=True, slots=True)
