@@ -21,9 +21,9 @@ class ActorRange:
             least = int(first)
             most = int(second) if second else least
         except ValueError:
-            raise ValueError(f"expected MIN or MIN:MAX, got {value!r}") from None
+            raise ValueError("expected MIN or MIN:MAX") from None
         if not 1 <= least <= most:
-            raise ValueError(f"expected 1 <= MIN <= MAX, got {value!r}")
+            raise ValueError("expected 1 <= MIN <= MAX")
         return cls(least, most)
 
     def __str__(self) -> str:
@@ -53,9 +53,7 @@ class Limit:
                 raise ValueError
             return cls(count, None)
         except ValueError:
-            raise ValueError(
-                f"expected a count or a percentage up to 100%, got {value!r}"
-            ) from None
+            raise ValueError("expected a count or a percentage up to 100%") from None
 
     def exceeded(self, found: int, total: int) -> bool:
         if self.count is not None:

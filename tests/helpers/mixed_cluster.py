@@ -26,7 +26,7 @@ CPU_NODES = (1, 2, 3)
 GPU_NODES = (4, 5)
 ADDED = 6
 _NODES = ("0", "1", "1", "1", "2/1", "2/1")
-_RUN_S = 240.0
+_RUN_S = 420.0
 
 
 @dataclass(frozen=True)
