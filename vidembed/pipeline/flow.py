@@ -107,6 +107,7 @@ def _embed(
     config = call.config
     out = sources.absolute(config.out)
     if config.prune:
+        # Every run before the first is touched.
         for lane in lanes:
             check_prune(lane.run, manifest.tables(), config.max_prune)
     taken = {lane.label: _tidy(config, manifest, access, lane) for lane in lanes}

@@ -1,4 +1,4 @@
-"""How full the object stores of a cluster's nodes become while a job works, and what they spill."""
+"""What a job may put into the object stores of a cluster's nodes, and how full they become."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ _TABLES = 16
 _MOST_TABLE_BYTES = 64 << 20
 # Of the store of an encoder's node: an actor has two batches there, and a third is on its way.
 _BATCHES = 8
+_BATCHES_OF_AN_ENCODER = 3
 _MOST_BATCH_BYTES = 256 << 20
 # Of the stores of the nodes that decode, where all lies that waits for an encoder. What decoders
 # hold comes on top, and one node has more than another; from four fifths on Ray spills.
@@ -55,11 +56,11 @@ class Stores:
         if not self._working:
             return Portions()
         share = min(node["object_store_memory"] / max(1.0, node["CPU"]) for node in self._working)
-        batches = self._decoding_bytes(decoders, decode_cpus) * _WAITING / (3 * encoders)
+        batches = self._decoding_bytes(decoders, decode_cpus) * _WAITING
         least = min(node["object_store_memory"] for node in self._working) / _BATCHES
         return Portions(
             min(_MOST_TABLE_BYTES, int(share / _TABLES)),
-            min(_MOST_BATCH_BYTES, int(least), int(batches)),
+            min(_MOST_BATCH_BYTES, int(least), int(batches / encoders / _BATCHES_OF_AN_ENCODER)),
         )
 
     def waiting_share(self, decoders: int, decode_cpus: float) -> float:

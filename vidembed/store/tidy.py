@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # Sources looked at in parallel.
 _LOOKS = 32
 ALL = "all"
-KINDS = ("embeddings", "failures")
+_KINDS = ("embeddings", "failures")
 
 
 def forget_failures(run: Run, kinds: Iterable[str]) -> int:
@@ -50,7 +50,7 @@ def prune(run: Run, manifest: Iterable[pa.Table]) -> int:
     those were. Memory is 16 bytes a row of the manifest.
     """
     known = _known(manifest)
-    return sum(run.keep(kind, known) for kind in KINDS)
+    return sum(run.keep(kind, known) for kind in _KINDS)
 
 
 def check_prune(run: Run, manifest: Iterable[pa.Table], most: Limit) -> None:
@@ -59,7 +59,7 @@ def check_prune(run: Run, manifest: Iterable[pa.Table], most: Limit) -> None:
     """
     known = _known(manifest)
     rows = gone = 0
-    for kind in KINDS:
+    for kind in _KINDS:
         for _, table in run.iterate(["video_id"], kind):
             rows += len(table)
             gone += len(table) - (pc.sum(known(table)).as_py() or 0)
